@@ -1,5 +1,6 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 //! Ottla: a broker for Apache Kafka 3.7 clusters that run with ZooKeeper.
 
+pub mod metadata;
 pub mod protocol;
 pub mod topic;
