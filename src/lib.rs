@@ -4,3 +4,4 @@
 pub mod metadata;
 pub mod protocol;
 pub mod topic;
+pub mod zk;
