@@ -3,5 +3,6 @@
 
 pub mod metadata;
 pub mod protocol;
+pub mod record;
 pub mod topic;
 pub mod zk;
