@@ -96,11 +96,7 @@ pub fn consumer_offset(group: &str, topic: &str, partition: i32) -> String {
 }
 
 pub fn child(parent: &str, name: &str) -> String {
-    if parent == "/" {
-        format!("/{name}")
-    } else {
-        format!("{parent}/{name}")
-    }
+    if parent == "/" { format!("/{name}") } else { format!("{parent}/{name}") }
 }
 
 /// The parent of a path; `None` for the root.

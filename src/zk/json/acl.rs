@@ -3,9 +3,9 @@
 //! Names stay text here, in Kafka's PascalCase; the authorizer gives them meaning.
 
 use bytes::Bytes;
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
-use super::{bytes, object, text, JsonError};
+use super::{JsonError, bytes, object, text};
 
 /// One entry: who may (or may not) do what from where.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use serde_json::{json, Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::{as_i32, bytes, int, object, strings, text, JsonError};
+use super::{JsonError, as_i32, bytes, int, object, strings, text};
 
 /// One advertised listener.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

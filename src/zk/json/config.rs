@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
-use super::{as_i32, bytes, object, text, JsonError};
+use super::{JsonError, as_i32, bytes, object, text};
 
 /// Overrides of one entity. Values are strings, whatever the key's type.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

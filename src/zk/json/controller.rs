@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::json;
 
-use super::{as_i32, bytes, int, object, JsonError};
+use super::{JsonError, as_i32, bytes, int, object};
 
 /// The ephemeral znode of the active controller.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,7 +21,7 @@ pub use broker::{BrokerRegistration, Endpoint, SupportedFeature};
 pub use cluster::{ClusterId, FeatureStatus, FeatureZnode, ProducerIdBlock};
 pub use config::{ConfigChange, EntityConfig};
 pub use controller::ControllerZnode;
-pub use notification::{decode_partitions, IsrChangeNotification, LogDirEvent};
+pub use notification::{IsrChangeNotification, LogDirEvent, decode_partitions};
 pub use reassign::{PreferredElection, Reassignment};
 pub use token::DelegationToken;
 pub use topic::{Assignment, PartitionState, TopicZnode};

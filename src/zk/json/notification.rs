@@ -1,9 +1,9 @@
 //! `/isr_change_notification/isr_change_N` and `/log_dir_event_notification/log_dir_event_N`.
 
 use bytes::Bytes;
-use serde_json::{json, Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::{as_i32, bytes, int, object, JsonError};
+use super::{JsonError, as_i32, bytes, int, object};
 use crate::topic::TopicPartition;
 
 /// Reads `"partitions":[{"topic":…,"partition":…}]`.

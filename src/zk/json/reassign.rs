@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 use super::notification::{decode_partitions, encode_partitions};
-use super::{as_i32, bytes, int, ints, object, JsonError};
+use super::{JsonError, as_i32, bytes, int, ints, object};
 use crate::topic::TopicPartition;
 
 /// Target replicas by partition.

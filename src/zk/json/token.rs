@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::json;
 
-use super::{bytes, long, object, strings, text, JsonError};
+use super::{JsonError, bytes, long, object, strings, text};
 use crate::zk::paths::{desanitize, sanitize};
 
 /// A delegation token. Principals as `User:alice`; times in milliseconds since the epoch.

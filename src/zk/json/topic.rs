@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use serde_json::{json, Map, Value};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{as_i32, bytes, int, ints, object, JsonError};
+use super::{JsonError, as_i32, bytes, int, ints, object};
 use crate::topic::{id_from_text, id_to_text};
 
 /// Replicas of one partition. During a reassignment `replicas` is the target followed by those that will go.
