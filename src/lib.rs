@@ -1,6 +1,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 //! Ottla: a broker for Apache Kafka 3.7 clusters that run with ZooKeeper.
 
+pub mod client;
 pub mod metadata;
 pub mod protocol;
 pub mod record;

@@ -5,8 +5,8 @@ use bytes::Bytes;
 
 use super::header::{CRC_COVERS_FROM, HEADER_SIZE_UP_TO_MAGIC, LOG_OVERHEAD, RECORD_BATCH_OVERHEAD};
 use super::{
-    BatchHeader, Codec, RecordError, TimestampType, MAGIC_V0, MAGIC_V1, MAGIC_V2, NO_PARTITION_LEADER_EPOCH,
-    NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE, NO_TIMESTAMP,
+    BatchHeader, Codec, MAGIC_V0, MAGIC_V1, MAGIC_V2, NO_PARTITION_LEADER_EPOCH, NO_PRODUCER_EPOCH, NO_PRODUCER_ID,
+    NO_SEQUENCE, NO_TIMESTAMP, RecordError, TimestampType,
 };
 
 /// Bytes of a format-0 message after the offset and size fields when key and value are empty.
@@ -37,7 +37,7 @@ pub fn peek(prefix: &[u8]) -> Result<Option<BatchPrefix>, RecordError> {
         _ => {
             return Err(RecordError::Corrupt(format!(
                 "Record size {size} is less than the minimum record overhead ({LEGACY_OVERHEAD_V0})"
-            )))
+            )));
         }
     };
     let Some(magic) = rest.get(4) else { return Ok(None) };

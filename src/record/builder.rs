@@ -5,11 +5,11 @@ use std::io::Write;
 
 use bytes::{BufMut, Bytes};
 
-use super::codec::{unwritable, Encoder};
-use super::header::{attributes, LOG_OVERHEAD, RECORD_BATCH_OVERHEAD};
+use super::codec::{Encoder, unwritable};
+use super::header::{LOG_OVERHEAD, RECORD_BATCH_OVERHEAD, attributes};
 use super::{
-    varint, BatchHeader, Codec, RecordError, TimestampType, MAGIC_V2, NO_PARTITION_LEADER_EPOCH, NO_PRODUCER_EPOCH,
-    NO_PRODUCER_ID, NO_SEQUENCE, NO_TIMESTAMP,
+    BatchHeader, Codec, MAGIC_V2, NO_PARTITION_LEADER_EPOCH, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE,
+    NO_TIMESTAMP, RecordError, TimestampType, varint,
 };
 
 /// Builds one batch. Set the fields first, then append records, then `build`.
@@ -410,7 +410,7 @@ impl EndTxnMarker {
             other => {
                 return Err(RecordError::Invalid(format!(
                     "Invalid control record type for end transaction marker {other:?}"
-                )))
+                )));
             }
         };
         let Some(&[v1, v2, a, b, c, d]) = value.first_chunk::<6>() else {
@@ -447,7 +447,7 @@ impl EndTxnMarker {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{batches, Batch};
+    use super::super::{Batch, batches};
     use super::*;
 
     fn hex(bytes: &[u8]) -> String {
@@ -455,11 +455,9 @@ mod tests {
     }
 
     /// Written by Kafka 3.7.2 for the same records.
-    const TWO_RECORDS: &str =
-        "0000000000000005000000450000000302cfcdd4db0000000000010000018bcfe568000000018bcfe56807ffff\
+    const TWO_RECORDS: &str = "0000000000000005000000450000000302cfcdd4db0000000000010000018bcfe568000000018bcfe56807ffff\
         ffffffffffffffffffffffff0000000210000000026b02760014000e0201010202680231";
-    const COMMIT_MARKER: &str =
-        "000000000000000700000042000000030274471a4e0030000000000000018bcfe568000000018bcfe568000\
+    const COMMIT_MARKER: &str = "000000000000000700000042000000030274471a4e0030000000000000018bcfe568000000018bcfe568000\
         0000000000003e80002ffffffff000000012000000008000000010c00000000000900";
 
     #[test]

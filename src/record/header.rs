@@ -4,7 +4,7 @@
 //! The broker changes headers, never payloads: `BatchHeader` is a small `Copy` value, patched and encoded
 //! beside the client's bytes, which stay where they are.
 
-use super::{increment_sequence, Codec, RecordError, TimestampType, MAGIC_V2, NO_PRODUCER_ID, NO_SEQUENCE};
+use super::{Codec, MAGIC_V2, NO_PRODUCER_ID, NO_SEQUENCE, RecordError, TimestampType, increment_sequence};
 
 /// Bytes of the offset and size fields in front of every batch and message, of any format.
 pub const LOG_OVERHEAD: usize = 12;

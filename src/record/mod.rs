@@ -17,7 +17,7 @@ mod error;
 pub mod header;
 pub mod varint;
 
-pub use batch::{batches, Batch, LegacyBatch, RecordBatch};
+pub use batch::{Batch, LegacyBatch, RecordBatch, batches};
 pub use builder::BatchBuilder;
 pub use codec::Codec;
 pub use error::RecordError;
