@@ -28,6 +28,7 @@ use tokio::sync::mpsc;
 
 pub mod json;
 pub mod paths;
+pub mod store;
 pub mod twin;
 
 /// The answer to one ZooKeeper request: owns all it needs, so many can be polled together (pipelining).
