@@ -2,6 +2,7 @@
 //! Ottla: a broker for Apache Kafka 3.7 clusters that run with ZooKeeper.
 
 pub mod client;
+pub mod config;
 pub mod metadata;
 pub mod protocol;
 pub mod record;
