@@ -417,4 +417,13 @@ mod tests {
         let cfg = BrokerConfig::load(&file, &[("num.io.threads".into(), "2".into())]).unwrap();
         assert_eq!((cfg.broker_id(), cfg.int("num.io.threads")), (1, 2));
     }
+
+    #[test]
+    fn the_shipped_file_is_good() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/server.properties");
+        let cfg = BrokerConfig::load(&file, &[]).unwrap();
+        assert_eq!(cfg.warnings(), [""; 0]);
+        assert_eq!((cfg.broker_id(), cfg.zookeeper().servers.as_str()), (0, "localhost:2181"));
+        assert_eq!(cfg.log_dirs(), [PathBuf::from("/tmp/kafka-logs")]);
+    }
 }
