@@ -23,6 +23,12 @@ pub enum RecordError {
     /// The decompressed records would be larger than the caller allows, in bytes.
     #[error("Decompressed records exceed the limit of {cap} bytes")]
     TooLarge { cap: u64 },
+    /// Kafka's "premature EOF".
+    #[error("Incorrect declared batch size, premature EOF reached")]
+    PrematureEof,
+    /// More records, or other bytes, follow the declared number of records.
+    #[error("Incorrect declared batch size, records still remaining in file")]
+    RecordsRemaining,
     /// The caller asked for a batch that the format cannot hold.
     #[error("{0}")]
     Unrepresentable(String),
@@ -33,7 +39,9 @@ impl RecordError {
     pub fn code(&self) -> ErrorCode {
         match self {
             RecordError::Corrupt(_) => ErrorCode::CorruptMessage,
-            RecordError::Invalid(_) => ErrorCode::InvalidRecord,
+            RecordError::Invalid(_) | RecordError::PrematureEof | RecordError::RecordsRemaining => {
+                ErrorCode::InvalidRecord
+            }
             RecordError::UnsupportedCompression(_) => ErrorCode::UnsupportedCompressionType,
             RecordError::TooLarge { .. } => ErrorCode::MessageTooLarge,
             RecordError::Decompression(_) | RecordError::UnknownCompression(_) | RecordError::Unrepresentable(_) => {

@@ -15,13 +15,17 @@ pub mod builder;
 pub mod codec;
 mod error;
 pub mod header;
+pub mod legacy;
+pub mod validate;
 pub mod varint;
+pub mod walk;
 
 pub use batch::{Batch, LegacyBatch, RecordBatch, batches};
 pub use builder::BatchBuilder;
 pub use codec::Codec;
 pub use error::RecordError;
 pub use header::{BatchHeader, LOG_OVERHEAD, RECORD_BATCH_OVERHEAD};
+pub use walk::{Headers, Record, Records, records};
 
 /// The `magic` of message format 0: no timestamps, absolute offsets.
 pub const MAGIC_V0: i8 = 0;

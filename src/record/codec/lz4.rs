@@ -2,7 +2,7 @@
 //! blocks of 64 KiB when writing, checksums of content never written nor checked. Format 0 computed the header
 //! checksum over the magic as well, and its readers ignore it.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 
 use super::bad_data;
 
@@ -113,14 +113,16 @@ impl<'a> FrameReader<'a> {
         Ok(*field)
     }
 
-    /// Decompresses the next block; false at the end mark.
-    fn next_block(&mut self) -> io::Result<bool> {
+    /// Decompresses the next block, or finds the end mark.
+    fn next_block(&mut self) -> io::Result<()> {
         let size = u32::from_le_bytes(self.take()?);
         let stored = size & INCOMPRESSIBLE != 0;
         let size = (size & !INCOMPRESSIBLE) as usize;
         if size == 0 {
             self.finished = true;
-            return Ok(false);
+            self.position = 0;
+            self.block.clear();
+            return Ok(());
         }
         if size > self.max_block {
             return Err(bad_data("Block size exceeded max"));
@@ -140,24 +142,21 @@ impl<'a> FrameReader<'a> {
         if self.block_checksums && u32::from_le_bytes(self.take()?) != xxh32(data) {
             return Err(bad_data("Block checksum mismatch"));
         }
-        Ok(true)
+        Ok(())
     }
 }
 
-impl Read for FrameReader<'_> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if out.is_empty() {
-            return Ok(0);
+impl FrameReader<'_> {
+    /// What of the current block is not consumed; of the next one, after that; empty at the end.
+    pub(super) fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.position >= self.block.len() && !self.finished {
+            self.next_block()?;
         }
-        while self.position >= self.block.len() {
-            if self.finished || !self.next_block()? {
-                return Ok(0);
-            }
-        }
-        let mut left = self.block.get(self.position..).unwrap_or_default();
-        let n = left.read(out)?;
+        Ok(self.block.get(self.position..).unwrap_or_default())
+    }
+
+    pub(super) fn consume(&mut self, n: usize) {
         self.position += n;
-        Ok(n)
     }
 }
 

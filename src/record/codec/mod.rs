@@ -8,7 +8,7 @@ mod gzip;
 mod lz4;
 mod snappy;
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
 
 use bytes::Bytes;
 
@@ -16,6 +16,9 @@ use super::RecordError;
 
 /// What a caller allows to come out of one batch when it has no tighter limit, in bytes.
 pub const DEFAULT_DECOMPRESSION_CAP: u64 = 1 << 30;
+
+/// Bytes that the stream codecs decompress at a time: small enough to stay in the first cache.
+const CHUNK: usize = 32 * 1024;
 
 /// How the records of a batch are compressed (attribute bits 0 to 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -85,12 +88,19 @@ pub fn decompress(codec: Codec, data: &Bytes, cap: u64) -> Result<Bytes, RecordE
 /// The same into a vector. `legacy_lz4` accepts the wrong header checksum of format 0.
 pub(super) fn decompress_all(codec: Codec, data: &[u8], cap: u64, legacy_lz4: bool) -> Result<Vec<u8>, RecordError> {
     let mut out = Vec::new();
-    let mut input = Decoder::new(codec, data, legacy_lz4)?.take(cap.saturating_add(1));
-    input.read_to_end(&mut out).map_err(unreadable)?;
-    if out.len() as u64 > cap {
-        return Err(RecordError::TooLarge { cap });
+    let mut input = Decoder::new(codec, data, legacy_lz4)?;
+    loop {
+        let chunk = input.fill_buf().map_err(unreadable)?;
+        if chunk.is_empty() {
+            return Ok(out);
+        }
+        if (out.len() + chunk.len()) as u64 > cap {
+            return Err(RecordError::TooLarge { cap });
+        }
+        out.extend_from_slice(chunk);
+        let n = chunk.len();
+        input.consume(n);
     }
-    Ok(out)
 }
 
 /// The error for a payload that does not decompress.
@@ -152,13 +162,13 @@ impl Write for Encoder {
     }
 }
 
-/// Reads what a compressed payload holds.
+/// Reads what a compressed payload holds, by the chunks in which the codec produces it.
 pub(super) enum Decoder<'a> {
     None(&'a [u8]),
-    Gzip(gzip::Members<'a>),
+    Gzip(BufReader<gzip::Members<'a>>),
     Snappy(snappy::BlockReader<'a>),
     Lz4(lz4::FrameReader<'a>),
-    Zstd(zstd::stream::read::Decoder<'static, &'a [u8]>),
+    Zstd(BufReader<zstd::stream::read::Decoder<'static, &'a [u8]>>),
 }
 
 impl<'a> Decoder<'a> {
@@ -166,22 +176,37 @@ impl<'a> Decoder<'a> {
     pub(super) fn new(codec: Codec, data: &'a [u8], legacy_lz4: bool) -> Result<Decoder<'a>, RecordError> {
         Ok(match codec {
             Codec::None => Decoder::None(data),
-            Codec::Gzip => Decoder::Gzip(gzip::Members::new(data)),
+            Codec::Gzip => Decoder::Gzip(BufReader::with_capacity(CHUNK, gzip::Members::new(data))),
             Codec::Snappy => Decoder::Snappy(snappy::BlockReader::new(data)),
             Codec::Lz4 => Decoder::Lz4(lz4::FrameReader::new(data, legacy_lz4).map_err(unreadable)?),
-            Codec::Zstd => Decoder::Zstd(zstd::stream::read::Decoder::with_buffer(data).map_err(unreadable)?),
+            Codec::Zstd => {
+                let decoder = zstd::stream::read::Decoder::with_buffer(data).map_err(unreadable)?;
+                Decoder::Zstd(BufReader::with_capacity(CHUNK, decoder))
+            }
         })
     }
 }
 
-impl Read for Decoder<'_> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+impl Decoder<'_> {
+    /// The next decompressed bytes, as many as there happen to be; empty at the end.
+    pub(in crate::record) fn fill_buf(&mut self) -> io::Result<&[u8]> {
         match self {
-            Decoder::None(data) => data.read(out),
-            Decoder::Gzip(r) => r.read(out),
-            Decoder::Snappy(r) => r.read(out),
-            Decoder::Lz4(r) => r.read(out),
-            Decoder::Zstd(r) => r.read(out),
+            Decoder::None(data) => Ok(data),
+            Decoder::Gzip(r) => r.fill_buf(),
+            Decoder::Snappy(r) => r.fill_buf(),
+            Decoder::Lz4(r) => r.fill_buf(),
+            Decoder::Zstd(r) => r.fill_buf(),
+        }
+    }
+
+    /// Moves past `n` bytes of those.
+    pub(in crate::record) fn consume(&mut self, n: usize) {
+        match self {
+            Decoder::None(data) => *data = data.get(n..).unwrap_or_default(),
+            Decoder::Gzip(r) => r.consume(n),
+            Decoder::Snappy(r) => r.consume(n),
+            Decoder::Lz4(r) => r.consume(n),
+            Decoder::Zstd(r) => r.consume(n),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Snappy in the framing of the Java library (xerial): a 16-byte header, then blocks of a big-endian length
 //! and raw snappy. Without that header the payload is one raw snappy block, as other clients send it.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 
 use super::bad_data;
 
@@ -123,19 +123,17 @@ impl<'a> BlockReader<'a> {
     }
 }
 
-impl Read for BlockReader<'_> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if out.is_empty() {
-            return Ok(0);
-        }
+impl BlockReader<'_> {
+    /// What of the current block is not consumed; of the next one, after that; empty at the end.
+    pub(super) fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.position >= self.block.len() && !self.next_block()? {
             self.block.clear();
             self.position = 0;
-            return Ok(0);
         }
-        let mut left = self.block.get(self.position..).unwrap_or_default();
-        let n = left.read(out)?;
+        Ok(self.block.get(self.position..).unwrap_or_default())
+    }
+
+    pub(super) fn consume(&mut self, n: usize) {
         self.position += n;
-        Ok(n)
     }
 }
