@@ -6,6 +6,8 @@
 //! State: the queue of waiting requests behind one mutex, held for a push or a pop only, never across an await.
 
 use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -165,16 +167,32 @@ impl Connection {
         Connection::connect_with(host, port, Options::new(client_id, timeout)).await
     }
 
-    /// Connects over TCP: every address of `host` in turn, until one answers.
+    /// Connects over TCP: every address of `host` in turn, of the family Java would take, until one answers.
     pub async fn connect_with(host: &str, port: u16, options: Options) -> Result<Connection, ClientError> {
-        let error = |reason: String| ClientError::Connect { host: host.to_owned(), port, reason };
-        let stream = tokio::time::timeout(options.connect_timeout, TcpStream::connect((host, port)))
-            .await
-            .map_err(|_| error(format!("timed out after {} ms", options.connect_timeout.as_millis())))?
-            .map_err(|e| error(e.to_string()))?;
-        stream.set_nodelay(true).map_err(|e| error(e.to_string()))?;
-        let (reader, writer) = stream.into_split();
-        Ok(Connection::start(reader, writer, options))
+        let mut address = format!("{host}:{port}");
+        let connecting = async {
+            let mut last = io::Error::new(io::ErrorKind::NotFound, "no address");
+            for resolved in preferred(tokio::net::lookup_host((host, port)).await?.collect()) {
+                address = java_address(host, resolved);
+                match TcpStream::connect(resolved).await {
+                    Ok(stream) => {
+                        stream.set_nodelay(true)?;
+                        return Ok(stream);
+                    }
+                    Err(error) => last = error,
+                }
+            }
+            Err(last)
+        };
+        let reason = match tokio::time::timeout(options.connect_timeout, connecting).await {
+            Ok(Ok(stream)) => {
+                let (reader, writer) = stream.into_split();
+                return Ok(Connection::start(reader, writer, options));
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("timed out after {} ms", options.connect_timeout.as_millis()),
+        };
+        Err(ClientError::Connect { address, reason })
     }
 
     /// A connection over a stream that is there already (TLS, a test's pipe). Must be called inside a runtime.
@@ -280,7 +298,7 @@ impl Connection {
                 (code, _) => return Err(ClientError::Broker { code, message: None }),
             }
         }
-        Err(ClientError::UnsupportedVersion("ApiVersions".to_owned()))
+        Err(ClientError::UnsupportedVersion("The node does not support API_VERSIONS".to_owned()))
     }
 
     async fn ask_versions(&self, version: i16) -> Result<ApiVersionsResponse, ClientError> {
@@ -307,8 +325,22 @@ impl Connection {
     /// The highest version of `api_key` that both sides have.
     pub fn version_of(&self, api_key: i16) -> Result<i16, ClientError> {
         let ours = api::find(api_key).ok_or(ProtocolError::UnknownApi(api_key))?;
-        self.negotiated(api_key, ours.min, ours.max)
-            .ok_or_else(|| ClientError::UnsupportedVersion(ours.name.to_uppercase()))
+        self.version_within(ours, ours.min, ours.max)
+    }
+
+    /// The highest version within `min..=max` that the broker serves; the error is in Kafka's words.
+    pub fn version_within(&self, api: &api::ApiVersion, min: i16, max: i16) -> Result<i16, ClientError> {
+        self.negotiated(api.key, min, max).ok_or_else(|| {
+            let name = api.constant_name();
+            let served = self.broker_versions().iter().find(|(key, _, _)| *key == api.key);
+            ClientError::UnsupportedVersion(match served {
+                None => format!("The node does not support {name}"),
+                Some((_, theirs_min, theirs_max)) => format!(
+                    "The node does not support {name} with version in range [{min},{max}]. \
+                     The supported range is [{theirs_min},{theirs_max}]."
+                ),
+            })
+        })
     }
 
     /// What the broker said it serves, as (api key, min, max); empty before [`Connection::negotiate`].
@@ -336,6 +368,21 @@ impl Connection {
     fn closed_error(&self) -> ClientError {
         self.inner.shared.closed().unwrap_or_else(|| ClientError::Disconnected("closed".to_owned()))
     }
+}
+
+/// The addresses of the first one's family, IPv4 before IPv6, as Java resolves by default.
+fn preferred(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    addresses.sort_by_key(SocketAddr::is_ipv6);
+    if let Some(first) = addresses.first().copied() {
+        addresses.retain(|address| address.is_ipv6() == first.is_ipv6());
+    }
+    addresses
+}
+
+/// An address as Java prints it: `name/1.2.3.4:9092`, `/1.2.3.4:9092` if it was given as a number.
+fn java_address(host: &str, resolved: SocketAddr) -> String {
+    let name = if host.parse::<std::net::IpAddr>().is_ok() { "" } else { host };
+    format!("{name}/{resolved}")
 }
 
 async fn write_loop<W: AsyncWrite + Unpin>(mut writer: W, shared: Arc<Shared>, mut requests: mpsc::Receiver<Outgoing>) {

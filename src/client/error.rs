@@ -8,12 +8,10 @@ use crate::protocol::{ErrorCode, ProtocolError};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
     /// No connection could be made.
-    #[error("cannot connect to {host}:{port}: {reason}")]
+    #[error("cannot connect to {address}: {reason}")]
     Connect {
-        /// As given, not resolved.
-        host: String,
-        /// TCP port.
-        port: u16,
+        /// As Java prints it, such as `localhost/127.0.0.1:9092`; `host:port` if the name did not resolve.
+        address: String,
         /// The system's words.
         reason: String,
     },
@@ -26,8 +24,8 @@ pub enum ClientError {
     /// A request could not be written, or an answer not be read.
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
-    /// The broker has no version of the api that we speak; Kafka's UnsupportedVersionException.
-    #[error("The broker does not support {0}")]
+    /// The broker has no version of the api that we speak; the message of Kafka's UnsupportedVersionException.
+    #[error("{0}")]
     UnsupportedVersion(String),
     /// The broker answered with an error code for the request as a whole.
     #[error("{}", .message.as_deref().unwrap_or_else(|| .code.message()))]
@@ -36,6 +34,22 @@ pub enum ClientError {
         code: ErrorCode,
         /// Its own words, if the api has a field for them.
         message: Option<String>,
+    },
+    /// No broker to send the call to was found before its deadline: none could be reached, or there was no controller.
+    /// Kafka's TimeoutException, with the name of the call.
+    #[error("Timed out waiting for a node assignment. Call: {0}")]
+    NodeAssignment(String),
+    /// The call was tried until its deadline; Kafka's TimeoutException.
+    #[error("{call} timed out at {at_ms} after {tries} attempt(s)")]
+    CallTimeout {
+        /// The call as Kafka prints it: `Call(callName=..., deadlineMs=..., tries=..., nextAllowedTryMs=...)`.
+        call: String,
+        /// Milliseconds since the epoch.
+        at_ms: i64,
+        /// How often it was sent.
+        tries: u32,
+        /// What the last try ended with.
+        cause: Box<ClientError>,
     },
     /// A configuration that cannot be used, in Kafka's words (ConfigException's message).
     #[error("{0}")]
@@ -49,7 +63,25 @@ impl ClientError {
         match self {
             ClientError::Connect { .. } | ClientError::Disconnected(_) | ClientError::Timeout(_) => true,
             ClientError::Broker { code, .. } => code.is_retriable(),
-            ClientError::Protocol(_) | ClientError::UnsupportedVersion(_) | ClientError::Config(_) => false,
+            ClientError::Protocol(_)
+            | ClientError::UnsupportedVersion(_)
+            | ClientError::NodeAssignment(_)
+            | ClientError::CallTimeout { .. }
+            | ClientError::Config(_) => false,
+        }
+    }
+
+    /// Whether this is one of those that Kafka throws as TimeoutException.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, ClientError::NodeAssignment(_) | ClientError::CallTimeout { .. } | ClientError::Timeout(_))
+    }
+
+    /// The code a broker answered with, if that is what failed.
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            ClientError::Broker { code, .. } => Some(*code),
+            ClientError::CallTimeout { cause, .. } => cause.code(),
+            _ => None,
         }
     }
 

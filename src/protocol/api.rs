@@ -26,6 +26,18 @@ impl ApiVersion {
         self.flexible_from.is_some_and(|first| version >= first)
     }
 
+    /// The name as Kafka's ApiKeys constants have it, such as `LIST_OFFSETS`.
+    pub fn constant_name(&self) -> String {
+        let mut out = String::with_capacity(self.name.len() + 4);
+        for letter in self.name.chars() {
+            if letter.is_ascii_uppercase() && !out.is_empty() {
+                out.push('_');
+            }
+            out.push(letter.to_ascii_uppercase());
+        }
+        out
+    }
+
     /// Whether `version` is in the served range.
     pub fn serves(&self, version: i16) -> bool {
         self.min <= version && version <= self.max
@@ -186,6 +198,7 @@ mod tests {
             lookup(3, 13).is_none() && lookup(3, -1).is_none() && lookup(52, 0).is_none() && lookup(-1, 0).is_none()
         );
         assert!(find(17).unwrap().flexible_from.is_none() && !find(17).unwrap().is_flexible(1));
+        assert_eq!(find(23).unwrap().constant_name(), "OFFSET_FOR_LEADER_EPOCH");
         assert!(is_unsupported_api_versions(18, 4) && !is_unsupported_api_versions(18, 3));
     }
 
