@@ -21,6 +21,8 @@ const PLUGIN_PREFIXES: &[&str] = &[
 ];
 const PLUGIN_KEYS: &[&str] = &["super.users", "allow.everyone.if.no.acl.found", "enable.zookeeper.migration"];
 
+const REPORTERS: [&str; 2] = ["metric.reporters", "kafka.metrics.reporters"];
+
 /// Turns legacy keys into `listeners` and `advertised.listeners` where these are not set; says so.
 pub(super) fn apply(properties: &mut Properties) -> Result<Vec<String>, ConfigError> {
     let mut warnings = Vec::new();
@@ -74,13 +76,13 @@ pub(super) fn apply(properties: &mut Properties) -> Result<Vec<String>, ConfigEr
     Ok(warnings)
 }
 
-/// One warning for each key that no part of the broker knows, and for each Java class that we cannot load.
+/// One warning for each key that no part of the broker knows, and for metrics reporters, which are Java classes.
 pub(super) fn warn_unknown(properties: &Properties, warnings: &mut Vec<String>) {
     for (key, value) in properties.iter() {
         let plugin = PLUGIN_KEYS.contains(&key) || PLUGIN_PREFIXES.iter().any(|p| key.starts_with(p));
         match broker_key(key) {
-            Some(k) if k.kind == Kind::Class && k.default != Some(java_trim(value)) => warnings.push(format!(
-                "The class {} of the configuration '{key}' is not used: this broker runs no Java classes.",
+            Some(_) if REPORTERS.contains(&key) && !java_trim(value).is_empty() => warnings.push(format!(
+                "The classes {} of the configuration '{key}' are not used: this broker runs no Java classes.",
                 java_trim(value)
             )),
             Some(_) => {}
@@ -127,7 +129,7 @@ mod tests {
             config(&[("log.clenaer.threads", "1"), ("super.users", "User:a"), ("listener.name.x.y", "1")]).unwrap();
         assert_eq!(cfg.warnings(), ["The configuration 'log.clenaer.threads' was supplied but isn't a known config."]);
         assert_eq!(cfg.original("super.users"), Some("User:a"));
-        let cfg = config(&[("create.topic.policy.class.name", "a.B")]).unwrap();
+        let cfg = config(&[("metric.reporters", "a.B")]).unwrap();
         assert!(cfg.warnings()[0].contains("a.B"));
     }
 }

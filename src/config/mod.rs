@@ -4,7 +4,8 @@
 //! [`registry`] has one row for each of the 295 broker and 31 topic keys of Kafka 3.7. [`BrokerConfig`] is an immutable state of
 //! a broker's settings, made of layers: dynamic for this broker, over dynamic default of the cluster, over the properties file,
 //! over the built-in default. [`LogConfig`] is one topic's. [`topic`] and [`dynamic`] say what may be altered, [`describe`] is
-//! what DescribeConfigs answers. Everything here is a leaf: it reads files at the start, holds no lock and no global state.
+//! what DescribeConfigs answers. A leaf: it uses nothing but the protocol's error codes, reads files at the start, and holds no
+//! lock and no global state.
 
 mod broker;
 mod broker_keys;

@@ -101,6 +101,13 @@ impl ConfigKey {
     /// Parses and checks a given value.
     pub fn parse(&self, raw: &str) -> Result<Value, ConfigError> {
         let value = Value::parse(self.name, raw, self.kind)?;
+        if let (Kind::Class, Value::Text(class)) = (self.kind, &value) {
+            // No Java runs here. A class from elsewhere may restrict what clients can do (a policy, a principal builder), so
+            // it must not be passed over; Kafka's words for a class that is not there are the truth here.
+            if !class.starts_with("org.apache.kafka.") && !class.starts_with("kafka.") {
+                return Err(ConfigError::invalid(self.name, raw, format!("Class {raw} could not be found.")));
+            }
+        }
         self.check.ensure(self.name, &value)?;
         Ok(value)
     }

@@ -59,7 +59,10 @@ pub(super) fn per_ip_overrides(cfg: &BrokerConfig) -> Result<BTreeMap<String, i3
     let key = "max.connections.per.ip.overrides";
     let number = |(host, n): (String, String)| match n.parse() {
         Ok(n) => Ok((host, n)),
-        Err(_) => Err(ConfigError::IllegalArgument(format!("For input string: \"{n}\""))),
+        Err(_) => Err(ConfigError::Thrown {
+            class: "java.lang.NumberFormatException",
+            text: format!("For input string: \"{n}\""),
+        }),
     };
     csv_map(key, cfg.string(key))?.into_iter().map(number).collect()
 }
@@ -134,7 +137,7 @@ fn logs(cfg: &BrokerConfig) -> Result {
         )));
     }
     match cfg.long("log.cleaner.dedupe.buffer.size").checked_div(cfg.long("log.cleaner.threads")) {
-        None => Err(ConfigError::IllegalArgument("/ by zero".to_owned())),
+        None => Err(ConfigError::Thrown { class: "java.lang.ArithmeticException", text: "/ by zero".to_owned() }),
         Some(each) => require(each > 1024 * 1024, || {
             "log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner thread.".to_owned()
         }),
@@ -346,6 +349,16 @@ mod tests {
             "java.lang.IllegalArgumentException: Error creating broker listeners from 'BAD': Unable to parse BAD to a broker \
              endpoint",
         );
+    }
+
+    /// As Kafka 3.7.2 answered to a properties file with this line in it.
+    #[test]
+    fn more_start_errors_of_a_real_broker() {
+        for line in include_str!("../../tests/golden/configs/start-errors.tsv").lines() {
+            let (setting, text) = line.split_once('\t').unwrap();
+            let (key, value) = setting.split_once('=').unwrap();
+            refused(&[(key, value)], text);
+        }
     }
 
     #[test]
