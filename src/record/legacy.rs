@@ -210,6 +210,7 @@ pub struct LegacyBuilder {
     /// Where the wrapper begins in the encoder's vector.
     start: usize,
     scratch: Vec<u8>,
+    uncompressed_bytes: u64,
 }
 
 impl LegacyBuilder {
@@ -248,6 +249,10 @@ impl LegacyBuilder {
             encoder: Encoder::new(codec, out, magic == MAGIC_V0).map_err(unwritable)?,
             start,
             scratch: Vec::new(),
+            uncompressed_bytes: match codec {
+                Codec::None => 0,
+                _ => (LOG_OVERHEAD + overhead(magic)) as u64,
+            },
         })
     }
 
@@ -285,6 +290,7 @@ impl LegacyBuilder {
         }
         patch_crc(&mut message);
         let written = self.encoder.write_all(&message).map_err(unwritable);
+        self.uncompressed_bytes += message.len() as u64;
         self.scratch = message;
         written?;
         self.last_offset = Some(offset);
@@ -292,6 +298,11 @@ impl LegacyBuilder {
             self.max_timestamp = self.max_timestamp.max(timestamp);
         }
         Ok(())
+    }
+
+    /// Bytes so far if nothing were compressed.
+    pub fn uncompressed_size(&self) -> u64 {
+        self.uncompressed_bytes
     }
 
     fn attributes(&self, codec: Codec) -> u8 {

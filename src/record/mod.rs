@@ -13,6 +13,7 @@
 pub mod batch;
 pub mod builder;
 pub mod codec;
+pub mod convert;
 mod error;
 pub mod header;
 pub mod legacy;
@@ -80,3 +81,8 @@ pub fn decrement_sequence(sequence: i32, decrement: i32) -> i32 {
         sequence.wrapping_sub(decrement)
     }
 }
+
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod properties;
