@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod config;
+pub mod group;
 pub mod metadata;
 pub mod protocol;
 pub mod record;
