@@ -172,7 +172,9 @@ impl Group {
             GroupState::PreparingRebalance => {
                 format!("Member {id} joining group during {state}; client reason: {client}")
             }
-            GroupState::CompletingRebalance if !is_unchanged => format!("Updating metadata {what}; client reason: {client}"),
+            GroupState::CompletingRebalance if !is_unchanged => {
+                format!("Updating metadata {what}; client reason: {client}")
+            }
             // The leader comes back when something only it can see has changed, such as the topics' metadata.
             GroupState::Stable if self.is_leader(id) => {
                 format!("Leader {id} re-joining group during {state}; client reason: {client}")
@@ -275,8 +277,7 @@ impl Group {
                      selectProtocol will not trigger rebalance.",
                     self.config.broker_id
                 );
-                let assignment =
-                    self.members().map(|member| (member.id.clone(), member.assignment.clone())).collect();
+                let assignment = self.members().map(|member| (member.id.clone(), member.assignment.clone())).collect();
                 self.store(&assignment, StorePurpose::StaticMember(Box::new(replacement)), fx);
             }
             GroupState::Stable => {

@@ -98,7 +98,7 @@ impl Loader {
         }
         let mut batch_offset = None;
         let transaction = batch.is_transactional().then(|| batch.producer_id());
-        for record in crate::record::records(batch, DECOMPRESSED_CAP)? {
+        for record in batch.records(DECOMPRESSED_CAP) {
             let record = record?;
             let batch_offset = *batch_offset.get_or_insert(record.offset);
             let Some(key) = &record.key else {
@@ -121,7 +121,7 @@ impl Loader {
     }
 
     fn apply_marker(&mut self, batch: &Batch) -> Result<(), LoadError> {
-        let Some(record) = crate::record::records(batch, DECOMPRESSED_CAP)?.next() else { return Ok(()) };
+        let Some(record) = batch.records(DECOMPRESSED_CAP).next() else { return Ok(()) };
         let kind = ControlRecordType::parse(&record?.key.unwrap_or_default())?;
         let pending = self.pending_txn.remove(&batch.producer_id()).unwrap_or_default();
         if kind == ControlRecordType::Commit {

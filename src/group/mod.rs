@@ -25,6 +25,9 @@ mod state;
 mod storage;
 
 pub use config::{GroupClock, GroupConfig, Now, SystemClock};
-pub use coordinator::{client_host, GroupCoordinator, GroupGauges, GroupMetrics, GroupRequestContext};
+pub use coordinator::{
+    client_host, offset_fetch_groups, offset_fetch_response, GroupCoordinator, GroupGauges, GroupMetrics,
+    GroupRequestContext,
+};
 pub use state::GroupState;
 pub use storage::{AppendResult, OffsetsLog, SharedLog, TxnProducer};

@@ -79,8 +79,7 @@ impl GroupOffsets {
 
     /// Whether a commit for the partition is still undecided (`require_stable` asks).
     pub fn is_unstable(&self, partition: &TopicPartition) -> bool {
-        self.pending.contains_key(partition)
-            || self.pending_txn.values().any(|offsets| offsets.contains_key(partition))
+        self.pending.contains_key(partition) || self.pending_txn.values().any(|offsets| offsets.contains_key(partition))
     }
 
     /// False once both plain and transactional commits were seen in this generation, which calls for a warning.
@@ -200,7 +199,12 @@ impl GroupOffsets {
     }
 
     /// Forgets what is older than the retention (or its own expiry); returns what needs a tombstone.
-    pub(super) fn remove_expired(&mut self, base: &ExpiryBase<'_>, now_ms: i64, retention_ms: i64) -> Vec<TopicPartition> {
+    pub(super) fn remove_expired(
+        &mut self,
+        base: &ExpiryBase<'_>,
+        now_ms: i64,
+        retention_ms: i64,
+    ) -> Vec<TopicPartition> {
         let mut expired = Vec::new();
         self.committed.retain(|partition, committed| {
             if self.pending.contains_key(partition) {

@@ -104,7 +104,8 @@ impl Group {
         let SyncRequest { member_id, instance_id, generation, .. } = *request;
         self.validate_claim(MemberClaim { member_id, instance_id, generation }, "sync-group")?;
         let differs = |given: Option<&str>, current: Option<&str>| given.is_some() && given != current;
-        if differs(request.protocol_type, self.protocol_type()) || differs(request.protocol_name, self.protocol_name()) {
+        if differs(request.protocol_type, self.protocol_type()) || differs(request.protocol_name, self.protocol_name())
+        {
             return Err(ErrorCode::InconsistentGroupProtocol);
         }
         Ok(())

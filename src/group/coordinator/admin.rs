@@ -140,11 +140,7 @@ impl Inner {
     }
 
     /// One error per partition, or the error of the group.
-    fn delete_offsets(
-        self: &Arc<Self>,
-        group_id: &str,
-        asked: &[TopicPartition],
-    ) -> Result<Vec<ErrorCode>, ErrorCode> {
+    fn delete_offsets(self: &Arc<Self>, group_id: &str, asked: &[TopicPartition]) -> Result<Vec<ErrorCode>, ErrorCode> {
         self.check_group(group_id, false)?;
         let cell = self.table.get(group_id).ok_or(ErrorCode::GroupIdNotFound)?;
         let (errors, removed, is_any_allowed) = self.step(&cell, |group, now, _| {

@@ -60,7 +60,8 @@ impl GroupCoordinator {
     /// (and version 0, which goes to ZooKeeper).
     pub async fn offset_commit(&self, request: OffsetCommitRequest) -> OffsetCommitResponse {
         let now_ms = self.inner.clock.now().wall_ms;
-        let expire_timestamp = (request.retention_time_ms != -1).then(|| now_ms.saturating_add(request.retention_time_ms));
+        let expire_timestamp =
+            (request.retention_time_ms != -1).then(|| now_ms.saturating_add(request.retention_time_ms));
         let value = |given: &OffsetCommitRequestPartition| OffsetAndMetadata {
             offset: given.committed_offset,
             leader_epoch: given.committed_leader_epoch,

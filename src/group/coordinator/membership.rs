@@ -27,9 +27,9 @@ impl GroupCoordinator {
     pub async fn join_group(&self, context: &GroupRequestContext, request: JoinGroupRequest) -> JoinGroupResponse {
         let member_id = request.member_id.clone();
         let result = match self.start_join(context, &request) {
-            Ok(parked) => parked
-                .await
-                .unwrap_or_else(|_| JoinResult::error(&member_id, ErrorCode::CoordinatorNotAvailable)),
+            Ok(parked) => {
+                parked.await.unwrap_or_else(|_| JoinResult::error(&member_id, ErrorCode::CoordinatorNotAvailable))
+            }
             Err(error) => JoinResult::error(&member_id, error),
         };
         join_response(result, context.api_version)

@@ -14,6 +14,8 @@ mod membership;
 mod table;
 mod timer;
 
+pub use fetches::{offset_fetch_groups, offset_fetch_response};
+
 #[cfg(test)]
 mod golden_tests;
 #[cfg(test)]

@@ -57,9 +57,7 @@ impl GroupEdge {
 /// State of a partition this broker leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ownership {
-    Loading {
-        load: u64,
-    },
+    Loading { load: u64 },
     Owned,
 }
 
