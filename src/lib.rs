@@ -4,8 +4,10 @@
 pub mod client;
 pub mod config;
 pub mod group;
+pub mod log;
 pub mod metadata;
 pub mod protocol;
 pub mod record;
 pub mod topic;
+pub mod util;
 pub mod zk;
