@@ -28,6 +28,7 @@ use tokio::sync::mpsc;
 
 pub mod json;
 pub mod paths;
+pub mod session;
 pub mod store;
 pub mod twin;
 
@@ -142,7 +143,8 @@ impl Op {
     }
 }
 
-/// What one operation of a successful multi did.
+/// What one operation of a successful multi did. The stat of a `Created` is blank (czxid -1) with servers that do not send
+/// it in a multi: add a `SetData` and use its stat where it matters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OpResult {
     Created { path: String, stat: Stat },

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::super::json::{ConfigChange, EntityConfig};
-use super::super::{ANY_VERSION, CreateMode, Op, ZkError, paths};
+use super::super::{ANY_VERSION, Op, ZkError, paths};
 use super::write::Refusal;
 use super::{Store, StoreError, StringMap, pipelined};
 
@@ -83,7 +83,7 @@ impl Store {
         let path = paths::entity(entity_type, entity);
         let data = EntityConfig::new(config.clone()).encode();
         loop {
-            let guard = Op::check(paths::CONTROLLER, self.controller_version().await?);
+            let guard = Op::check(paths::CONTROLLER, self.controller_version(entity_type, entity).await?);
             let set = Op::set_data(&*path, data.clone(), ANY_VERSION);
             match self.write(Some(guard), set).await {
                 Ok(_) => return Ok(()),
@@ -98,14 +98,14 @@ impl Store {
         }
     }
 
-    async fn controller_version(&self) -> Result<i32, StoreError> {
+    async fn controller_version(&self, entity_type: &str, entity: &str) -> Result<i32, StoreError> {
         match self.controller().await? {
-            None => {
-                Err(StoreError::ControllerMoved("Cannot set entity configs when there is no controller.".to_owned()))
-            }
-            Some((znode, _)) if znode.is_kraft() => Err(StoreError::ControllerMoved(
-                "Cannot set entity configs directly when there is a KRaft controller.".to_owned(),
-            )),
+            None => Err(StoreError::ControllerMoved(format!(
+                "Cannot set entity configs for {entity_type} {entity} when there is no controller."
+            ))),
+            Some((znode, _)) if znode.is_kraft() => Err(StoreError::ControllerMoved(format!(
+                "Cannot set entity configs for {entity_type} {entity} directly when there is a KRaft controller."
+            ))),
             Some((_, stat)) => Ok(stat.version),
         }
     }
