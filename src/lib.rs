@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod config;
+pub mod controller;
 pub mod group;
 pub mod log;
 pub mod metadata;

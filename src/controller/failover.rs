@@ -1,0 +1,286 @@
+//! Into the office and out of it: the election, what a new controller does before anything else, resignation.
+//!
+//! Answers to `elect`, `onControllerFailover`, `maybeResign` and `triggerControllerMove` of Kafka's
+//! `KafkaController`.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::assignment::join;
+use super::control::{ControlLoop, TARGET};
+use super::deletion;
+use super::events::{ElectionTrigger, ElectionType, Event};
+use super::fence::{ControllerError, ControllerResult};
+use super::partition_machine;
+use super::replica_machine::{self, ReplicaState};
+use crate::topic::TopicPartition;
+use crate::zk::paths;
+
+/// The first automatic rebalance comes this long after the election.
+const FIRST_REBALANCE: Duration = Duration::from_secs(5);
+
+impl ControlLoop {
+    pub async fn startup(&mut self) -> ControllerResult {
+        self.znodes.watch_controller().await?;
+        self.elect().await
+    }
+
+    pub async fn reelect(&mut self) -> ControllerResult {
+        self.maybe_resign().await?;
+        self.elect().await
+    }
+
+    /// A new session: the broker registers again, under a new epoch, before it stands for election.
+    pub async fn register_broker_and_reelect(&mut self) -> ControllerResult {
+        let epoch = self.hooks.register_broker().await.map_err(ControllerError::Broker)?;
+        self.set_broker_epoch(epoch);
+        self.reelect().await
+    }
+
+    /// Reads who is the controller; cleans up if this broker was and no longer is.
+    pub async fn maybe_resign(&mut self) -> ControllerResult {
+        let was_active = self.is_active();
+        self.znodes.watch_controller().await?;
+        let id = self.znodes.controller_id().await?;
+        self.set_active_controller(id);
+        if was_active && !self.is_active() {
+            self.resign();
+        }
+        Ok(())
+    }
+
+    async fn elect(&mut self) -> ControllerResult {
+        let me = self.me;
+        let holder = self.znodes.controller_id().await?;
+        self.set_active_controller(holder);
+        if holder != -1 {
+            tracing::debug!(
+                target: TARGET,
+                "[Controller id={me}] Broker {holder} has been elected as the controller, so stopping the election \
+                 process."
+            );
+            return Ok(());
+        }
+        match self.take_over().await {
+            Ok(()) => Ok(()),
+            Err(ControllerError::Moved) => {
+                self.maybe_resign().await?;
+                let holder = *self.shared.active_controller.borrow();
+                if holder != -1 {
+                    tracing::debug!(
+                        target: TARGET,
+                        "[Controller id={me}] Broker {holder} was elected as controller instead of broker {me}"
+                    );
+                } else {
+                    tracing::warn!(
+                        target: TARGET,
+                        "[Controller id={me}] A controller has been elected but just resigned, this will result in \
+                         another round of election"
+                    );
+                }
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(
+                    target: TARGET,
+                    "[Controller id={me}] Error while electing or becoming controller on broker {me}. Trigger \
+                     controller movement immediately: {error}"
+                );
+                self.trigger_move().await
+            }
+        }
+    }
+
+    async fn take_over(&mut self) -> ControllerResult {
+        let (epoch, version) = self.znodes.take_office(self.me, self.hooks.now_ms()).await?;
+        self.ctx.epoch = epoch;
+        self.ctx.epoch_zk_version = version;
+        self.set_active_controller(self.me);
+        tracing::info!(
+            target: TARGET,
+            "[Controller id={me}] {me} successfully elected as the controller. Epoch incremented to {epoch} and epoch \
+             zk version is now {version}",
+            me = self.me
+        );
+        self.on_failover().await
+    }
+
+    async fn on_failover(&mut self) -> ControllerResult {
+        if let Some(version) = self.znodes.enable_features().await? {
+            self.hooks.await_feature_version(version).await.map_err(ControllerError::Broker)?;
+        }
+        self.info("Deleting log dir event notifications");
+        let fence = self.ctx.epoch_zk_version;
+        let notes = self.znodes.notes(paths::LOG_DIR_EVENT_NOTIFICATION, paths::LOG_DIR_EVENT_PREFIX).await?;
+        self.znodes.delete_all(fence, notes).await?;
+        self.info("Deleting isr change notifications");
+        let notes = self.znodes.notes(paths::ISR_CHANGE_NOTIFICATION, paths::ISR_CHANGE_PREFIX).await?;
+        self.znodes.delete_all(fence, notes).await?;
+        self.info("Initializing controller context");
+        self.initialize_context().await?;
+        self.initialize_deletions().await?;
+        // Brokers must know each other before they can follow what LeaderAndIsr tells them.
+        self.info("Sending update metadata request");
+        self.send_update_metadata_to_all(&[]);
+        self.start_machines().await?;
+        self.info(&format!("Ready to serve as the new controller with epoch {}", self.ctx.epoch));
+        self.initialize_reassignments().await?;
+        self.resume_deletions().await?;
+        self.pending_preferred_elections().await?;
+        self.info("Starting the controller scheduler");
+        if self.config.auto_leader_rebalance {
+            self.schedule_rebalance(FIRST_REBALANCE);
+        }
+        Ok(())
+    }
+
+    pub fn info(&self, text: &str) {
+        tracing::info!(target: TARGET, "[Controller id={}] {text}", self.me);
+    }
+
+    async fn initialize_context(&mut self) -> ControllerResult {
+        let brokers = self.znodes.brokers().await?;
+        self.ctx.set_live_brokers(brokers);
+        self.info(&format!("Initialized broker epochs cache: {}", self.broker_epochs()));
+        self.ctx.topics = self.znodes.topics(true).await?;
+        let topics = self.ctx.topics.clone();
+        let partitions = self.read_topics(&topics).await?;
+        for partition in partitions {
+            if self.ctx.assignment(&partition).is_some_and(|assignment| assignment.is_being_reassigned()) {
+                self.ctx.being_reassigned.insert(partition);
+            }
+        }
+        self.ctx.clear_leadership();
+        self.ctx.shutting_down.clear();
+        let all = self.ctx.all_partitions();
+        self.refresh_leadership(&all).await?;
+        for broker in self.ctx.live_or_shutting_down_brokers() {
+            self.channel.add_broker(broker, &self.queue);
+        }
+        self.info(&format!("Currently active brokers in the cluster: Set({})", join(self.ctx.live_ids())));
+        self.info("Currently shutting brokers in the cluster: HashSet()");
+        self.info(&format!("Current list of topics in the cluster: HashSet({})", join(&self.ctx.topics)));
+        Ok(())
+    }
+
+    /// Brokers and their epochs, for the log.
+    pub fn broker_epochs(&self) -> String {
+        let brokers = self.ctx.live_or_shutting_down_brokers();
+        let brokers: Vec<String> = brokers.map(|broker| format!("{} -> {}", broker.id, broker.epoch)).collect();
+        format!("HashMap({})", brokers.join(", "))
+    }
+
+    /// Takes over the states ZooKeeper has for these partitions.
+    pub async fn refresh_leadership(&mut self, partitions: &[TopicPartition]) -> ControllerResult {
+        for (partition, info) in self.znodes.known_states(partitions).await? {
+            self.ctx.set_leadership(&partition, info);
+        }
+        Ok(())
+    }
+
+    async fn initialize_deletions(&mut self) -> ControllerResult {
+        self.info("Fetching topic deletions in progress");
+        let queued = self.znodes.topic_deletions().await?;
+        let ineligible = deletion::ineligible_at_start(&self.ctx);
+        self.info(&format!("List of topics to be deleted: {}", join(&queued)));
+        self.info(&format!("List of topics ineligible for deletion: {}", join(&ineligible)));
+        self.info("Initializing topic deletion manager");
+        if !self.config.delete_topic_enable {
+            self.info(&format!("Removing {queued:?} since delete topic is disabled"));
+            return self.znodes.delete_topic_deletions(self.ctx.epoch_zk_version, &queued).await;
+        }
+        self.ctx.topics_ineligible_for_deletion = ineligible.intersection(&queued).cloned().collect();
+        self.ctx.topics_to_be_deleted = queued;
+        Ok(())
+    }
+
+    async fn start_machines(&mut self) -> ControllerResult {
+        self.info("Initializing replica state");
+        let (online, offline) = replica_machine::initial_states(&mut self.ctx);
+        self.info("Triggering online replica state changes");
+        self.change_replicas(&online, ReplicaState::Online).await?;
+        self.info("Triggering offline replica state changes");
+        self.change_replicas(&offline, ReplicaState::Offline).await?;
+        self.info("Initializing partition state");
+        partition_machine::initial_states(&mut self.ctx);
+        self.info("Triggering online partition state changes");
+        self.bring_online(None).await?;
+        Ok(())
+    }
+
+    async fn initialize_reassignments(&mut self) -> ControllerResult {
+        // Those asked for by the znode take the place of those asked for by requests.
+        let resumed = self.zk_reassignment().await?;
+        self.resume_reassignments(|partition, _| !resumed.contains(partition)).await
+    }
+
+    /// Preferred elections that the legacy znode asks for and that were not finished.
+    async fn pending_preferred_elections(&mut self) -> ControllerResult {
+        let watched = self.znodes.watch_creation(paths::PREFERRED_REPLICA_ELECTION).await?;
+        if !watched {
+            return Ok(());
+        }
+        let pending: BTreeSet<TopicPartition> = self.znodes.preferred_election().await?.into_iter().collect();
+        let undone = pending.into_iter().filter(|partition| {
+            let head = self.ctx.replicas(partition).first();
+            let leader = self.ctx.leader_and_isr(partition).map(|state| state.leader);
+            head.is_some() && leader.is_some_and(|leader| head != Some(&leader))
+        });
+        let undone: Vec<TopicPartition> =
+            undone.filter(|partition| !self.ctx.is_queued_for_deletion(&partition.topic)).collect();
+        self.info(&format!("Resuming preferred replica election for partitions: {}", join(&undone)));
+        self.elect_replicas(&undone, ElectionType::Preferred, ElectionTrigger::Zk).await?;
+        Ok(())
+    }
+
+    /// Lets the timer of the automatic rebalance run.
+    pub fn schedule_rebalance(&mut self, delay: Duration) {
+        let queue = self.queue.clone();
+        let timer = tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            queue.put(Event::AutoPreferredReplicaLeaderElection);
+        });
+        if let Some(last) = self.rebalance.replace(timer) {
+            last.abort();
+        }
+    }
+
+    /// Forgets all that only a controller knows, and stops what only a controller runs.
+    pub fn resign(&mut self) {
+        tracing::debug!(target: TARGET, "[Controller id={}] Resigning", self.me);
+        if let Some(timer) = self.rebalance.take() {
+            timer.abort();
+        }
+        self.channel.shutdown();
+        self.ctx.reset();
+        self.info("Resigned");
+    }
+
+    /// Gives up the office although nobody took it, since this broker cannot fill it.
+    async fn trigger_move(&mut self) -> ControllerResult {
+        let holder = self.znodes.controller_id().await?;
+        self.set_active_controller(holder);
+        let moved = || {
+            tracing::warn!(
+                target: TARGET,
+                "Controller has already moved when trying to trigger controller movement"
+            );
+        };
+        if !self.is_active() {
+            moved();
+            // Not in office, but perhaps half way into it.
+            self.resign();
+            return Ok(());
+        }
+        let fence = self.ctx.epoch_zk_version;
+        self.set_active_controller(-1);
+        self.resign();
+        match self.znodes.leave_office(fence).await {
+            Err(ControllerError::Moved) => {
+                moved();
+                Ok(())
+            }
+            result => result,
+        }
+    }
+}
