@@ -287,8 +287,23 @@ impl BatchBuilder {
         Ok(Bytes::from(out))
     }
 
+    /// What Kafka's builder demands of producers.
+    fn check_producer(&self) -> Result<(), RecordError> {
+        let wrong = if self.transactional && self.producer_id == NO_PRODUCER_ID {
+            "Cannot write transactional messages without a valid producer ID"
+        } else if self.producer_id != NO_PRODUCER_ID && self.producer_epoch == NO_PRODUCER_EPOCH {
+            "Invalid negative producer epoch"
+        } else if self.producer_id != NO_PRODUCER_ID && self.base_sequence < 0 && !self.control {
+            "Invalid negative sequence number used"
+        } else {
+            return Ok(());
+        };
+        Err(unrepresentable(wrong))
+    }
+
     /// Header, and a vector with room for it in front of the payload.
     fn finish(mut self) -> Result<Option<(BatchHeader, Vec<u8>)>, RecordError> {
+        self.check_producer()?;
         let max_timestamp = self.max_timestamp();
         let (Some(encoder), Some(last_offset)) = (self.encoder.take(), self.last_offset) else { return Ok(None) };
         let last_offset = self.last_offset_override.unwrap_or(last_offset);

@@ -11,6 +11,9 @@ pub enum RecordError {
     /// The bytes are whole, but what they say is not allowed (Kafka's `InvalidRecordException`).
     #[error("{0}")]
     Invalid(String),
+    /// The fields of a message of format 0 or 1 do not fit into it (in Kafka any runtime exception).
+    #[error("{0}")]
+    Malformed(String),
     /// The compressed payload cannot be decompressed (in Kafka an I/O error inside a `KafkaException`).
     #[error("Failed to decompress record stream: {0}")]
     Decompression(String),
@@ -44,9 +47,10 @@ impl RecordError {
             }
             RecordError::UnsupportedCompression(_) => ErrorCode::UnsupportedCompressionType,
             RecordError::TooLarge { .. } => ErrorCode::MessageTooLarge,
-            RecordError::Decompression(_) | RecordError::UnknownCompression(_) | RecordError::Unrepresentable(_) => {
-                ErrorCode::UnknownServerError
-            }
+            RecordError::Malformed(_)
+            | RecordError::Decompression(_)
+            | RecordError::UnknownCompression(_)
+            | RecordError::Unrepresentable(_) => ErrorCode::UnknownServerError,
         }
     }
 }

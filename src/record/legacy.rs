@@ -21,9 +21,15 @@ impl LegacyBatch {
         Ok((key, value))
     }
 
+    /// Whether there is a key, without looking further.
+    pub fn has_key(&self) -> Result<bool, RecordError> {
+        let length = self.field(self.key_at()).ok_or_else(|| RecordError::Malformed("No key length".into()))?;
+        Ok(i32::from_be_bytes(length) >= 0)
+    }
+
     /// The field whose length stands at `at`, and where the next one begins.
     fn sized_field(&self, at: usize) -> Result<(Option<Bytes>, usize), RecordError> {
-        let corrupt = || RecordError::Corrupt("Record is corrupt (a field is longer than the record)".into());
+        let corrupt = || RecordError::Malformed("A field is longer than the record".into());
         let length = i32::from_be_bytes(self.field(at).ok_or_else(corrupt)?);
         let start = at + 4;
         let Ok(length) = usize::try_from(length) else { return Ok((None, start)) };
@@ -188,7 +194,7 @@ fn next_message(rest: &mut Bytes) -> Result<Option<LegacyBatch>, RecordError> {
     match message.magic() {
         MAGIC_V0 => Ok(Some(message)),
         MAGIC_V1 if size >= LEGACY_OVERHEAD_V1 => Ok(Some(message)),
-        MAGIC_V1 => Err(RecordError::Corrupt("Record is corrupt (too small)".into())),
+        MAGIC_V1 => Err(RecordError::Malformed("Record of format 1 is too small".into())),
         other => Err(invalid(format!("Invalid magic found in inner record: {other}"))),
     }
 }

@@ -231,4 +231,15 @@ mod tests {
         assert_eq!(xxh32(b"abc"), 0x32d1_53ff);
         assert_eq!(xxh32(b"Nobody inspects the spammish repetition"), 0xe229_3b2f);
     }
+
+    #[test]
+    fn format_0_keeps_its_wrong_header_checksum() {
+        // Both as recorded from Kafka's own producer.
+        let header = |legacy| FrameWriter::new(Vec::new(), legacy).finish().unwrap()[..7].to_vec();
+        assert_eq!(header(true), [0x04, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x1a]);
+        assert_eq!(header(false), [0x04, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82]);
+        let old = header(true).into_iter().chain([0; 4]).collect::<Vec<_>>();
+        assert!(FrameReader::new(&old, true).is_ok());
+        assert!(FrameReader::new(&old, false).is_err());
+    }
 }

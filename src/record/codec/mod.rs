@@ -116,8 +116,8 @@ pub(super) fn unwritable(e: io::Error) -> RecordError {
 /// Writes compressed bytes to the end of a vector.
 pub(super) enum Encoder {
     None(Vec<u8>),
-    Gzip(flate2::write::GzEncoder<Vec<u8>>),
-    Snappy(snappy::BlockWriter),
+    Gzip(Box<flate2::write::GzEncoder<Vec<u8>>>),
+    Snappy(Box<snappy::BlockWriter>),
     Lz4(lz4::FrameWriter),
     Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
 }
@@ -127,8 +127,8 @@ impl Encoder {
     pub(super) fn new(codec: Codec, out: Vec<u8>, legacy_lz4: bool) -> io::Result<Encoder> {
         Ok(match codec {
             Codec::None => Encoder::None(out),
-            Codec::Gzip => Encoder::Gzip(flate2::write::GzEncoder::new(out, flate2::Compression::default())),
-            Codec::Snappy => Encoder::Snappy(snappy::BlockWriter::new(out)),
+            Codec::Gzip => Encoder::Gzip(Box::new(flate2::write::GzEncoder::new(out, flate2::Compression::default()))),
+            Codec::Snappy => Encoder::Snappy(Box::new(snappy::BlockWriter::new(out))),
             Codec::Lz4 => Encoder::Lz4(lz4::FrameWriter::new(out, legacy_lz4)),
             Codec::Zstd => Encoder::Zstd(zstd::stream::write::Encoder::new(out, zstd::DEFAULT_COMPRESSION_LEVEL)?),
         })
@@ -165,7 +165,7 @@ impl Write for Encoder {
 /// Reads what a compressed payload holds, by the chunks in which the codec produces it.
 pub(super) enum Decoder<'a> {
     None(&'a [u8]),
-    Gzip(BufReader<gzip::Members<'a>>),
+    Gzip(Box<BufReader<gzip::Members<'a>>>),
     Snappy(snappy::BlockReader<'a>),
     Lz4(lz4::FrameReader<'a>),
     Zstd(BufReader<zstd::stream::read::Decoder<'static, &'a [u8]>>),
@@ -176,7 +176,7 @@ impl<'a> Decoder<'a> {
     pub(super) fn new(codec: Codec, data: &'a [u8], legacy_lz4: bool) -> Result<Decoder<'a>, RecordError> {
         Ok(match codec {
             Codec::None => Decoder::None(data),
-            Codec::Gzip => Decoder::Gzip(BufReader::with_capacity(CHUNK, gzip::Members::new(data))),
+            Codec::Gzip => Decoder::Gzip(Box::new(BufReader::with_capacity(CHUNK, gzip::Members::new(data)))),
             Codec::Snappy => Decoder::Snappy(snappy::BlockReader::new(data)),
             Codec::Lz4 => Decoder::Lz4(lz4::FrameReader::new(data, legacy_lz4).map_err(unreadable)?),
             Codec::Zstd => {

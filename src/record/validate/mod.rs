@@ -6,8 +6,8 @@
 //! rebuilt into one new batch (`rebuild`).
 //!
 //! One deviation on purpose: where an uncompressed batch of format 2 numbers its records other than 0, 1, 2...,
-//! Kafka keeps the numbers and hands out offsets beyond the batch. Here such a batch is rebuilt, as Kafka does
-//! with compressed ones.
+//! Kafka keeps the numbers and so stores offsets outside of the batch. Here such a batch is rebuilt. (A compressed
+//! one is refused, as by Kafka.)
 
 mod analyze;
 mod rebuild;
@@ -210,6 +210,12 @@ impl Append<'_> {
         let found = records::walk(&Check::new(self, batch.header(), keep_codec), &batch, self.rules.decompression_cap)?;
         if keep_codec && found.consecutive {
             self.in_place(batch, source, found)
+        } else if keep_codec && source != Codec::None {
+            // Kafka tries to rebuild it from records whose keys and values it has skipped, and fails.
+            Err(ValidationError::new(
+                ErrorCode::UnknownServerError,
+                format!("Record offsets are not consecutive in topic partition {}", self.partition),
+            ))
         } else {
             self.rebuild_v2(&batch, source, target, found)
         }

@@ -87,10 +87,10 @@ impl Append<'_> {
         let mut bytes = 0;
         for (index, inner) in legacy::records(outer, self.rules.rebuild_cap).enumerate() {
             let inner = inner?;
-            let (key, value) = inner.message.key_and_value()?;
-            match self.legacy_fault(outer, &inner, key.is_some())? {
+            match self.legacy_fault(outer, &inner)? {
                 Some(fault) => faults.add(i32::try_from(index).unwrap_or(i32::MAX), fault),
                 None if faults.is_empty() => {
+                    let (key, value) = inner.message.key_and_value()?;
                     builder.append(inner.timestamp(), key.as_deref(), value.as_deref())?;
                     bytes += inner.message.bytes().len() as u64;
                 }
@@ -106,7 +106,6 @@ impl Append<'_> {
         &self,
         outer: &LegacyBatch,
         record: &LegacyRecord,
-        has_key: bool,
     ) -> Result<Option<(ErrorCode, String)>, ValidationError> {
         let message = &record.message;
         if message.magic() != outer.magic() {
@@ -126,7 +125,7 @@ impl Append<'_> {
                 ),
             ));
         }
-        if self.rules.compacted && !has_key {
+        if self.rules.compacted && !message.has_key()? {
             return Ok(Some((ErrorCode::InvalidRecord, no_key(self.partition))));
         }
         let timestamp = record.timestamp();

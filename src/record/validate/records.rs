@@ -171,34 +171,41 @@ pub(super) fn walk(check: &Check<'_>, batch: &RecordBatch, cap: u64) -> Result<I
     let codec = header.codec()?;
     if codec == Codec::None {
         let mut at = batch.body_slice();
-        let mut found = walk_with(check, count, || Ok(RawRecord::take(&mut at)?.skim()))?;
-        if count > 0 && !at.is_empty() {
-            return Err(RecordError::RecordsRemaining.into());
-        }
+        let mut found = walk_with(check, count, |last| {
+            let record = RawRecord::take(&mut at)?.skim();
+            match last && !at.is_empty() {
+                false => Ok(record),
+                true => Err(RecordError::RecordsRemaining),
+            }
+        })?;
         found.record_bytes = batch.body_slice().len() as u64;
         return Ok(found);
     }
     let mut stream = StreamWalk::new(codec, batch.body_slice(), cap)?;
-    let mut found = walk_with(check, count, || stream.skim())?;
-    if count > 0 {
-        stream.ensure_none_remaining()?;
-    }
+    let mut found = walk_with(check, count, |last| {
+        let record = stream.skim()?;
+        match last {
+            false => Ok(record),
+            true => stream.ensure_none_remaining().map(|()| record),
+        }
+    })?;
     found.temporary_bytes = found.record_bytes + RECORD_BATCH_OVERHEAD as u64;
     Ok(found)
 }
 
-/// The loop itself, the same for both kinds of payload.
+/// The loop itself, the same for both kinds of payload. `next` is told of the last record, behind which nothing
+/// may be: that error comes before the record's own.
 #[inline]
 fn walk_with(
     check: &Check<'_>,
     count: u32,
-    mut next: impl FnMut() -> Result<Skim, RecordError>,
+    mut next: impl FnMut(bool) -> Result<Skim, RecordError>,
 ) -> Result<InPlace, ValidationError> {
     let mut found =
         InPlace { count, consecutive: true, max_timestamp: NO_TIMESTAMP, temporary_bytes: 0, record_bytes: 0 };
     let mut faults = Faults::default();
     for index in 0..count as i32 {
-        let record = next()?;
+        let record = next(index + 1 == count as i32)?;
         let timestamp = check.timestamp(&record);
         if !check.passes(&record, timestamp) {
             faults.add(index, check.fault(&record, timestamp));
