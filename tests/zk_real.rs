@@ -302,3 +302,84 @@ async fn no_server_at_start_is_a_clear_error() {
     config.connection_timeout = Duration::from_millis(300);
     assert!(matches!(Session::connect(config).await.map(|_| ()), Err(ZkError::BadArguments(_))));
 }
+
+/// Forwards connections to a server, until it is told to cut them and refuse new ones.
+struct Link {
+    port: u16,
+    open: Arc<tokio::sync::watch::Sender<bool>>,
+}
+
+impl Link {
+    async fn to(server: &ZooKeeperServer) -> Link {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let target = server.port();
+        let open = Arc::new(tokio::sync::watch::channel(true).0);
+        let state = open.clone();
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let mut open = state.subscribe();
+                if !*open.borrow_and_update() {
+                    continue;
+                }
+                tokio::spawn(async move {
+                    let mut far = tokio::net::TcpStream::connect(("127.0.0.1", target)).await.unwrap();
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                        _ = open.changed() => {}
+                    }
+                });
+            }
+        });
+        Link { port, open }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_the_server_expires_is_renewed() {
+    let server = ZooKeeperServer::start();
+    let link = Link::to(&server).await;
+    let mut config = SessionConfig::new(&format!("127.0.0.1:{}", link.port));
+    config.session_timeout = Duration::from_millis(3000);
+    let zk = Arc::new(Session::connect(config).await.unwrap());
+    let store = Store::new(zk.clone());
+    store.ensure_top_level_paths().await.unwrap();
+    let epoch = store.register_broker(1, &broker(9092), false).await.unwrap();
+    let old = zk.session_id();
+    let mut events = zk.events();
+
+    let outside = Arc::new(Session::connect(SessionConfig::new(&server.connect())).await.unwrap());
+    let mut seen = outside.events();
+    assert!(outside.exists("/brokers/ids/1", true).await.unwrap().is_some());
+    link.open.send_replace(false);
+    assert_eq!(next_change(&mut seen).await, ZkEvent::Deleted("/brokers/ids/1".into()));
+    link.open.send_replace(true);
+
+    let (id, before) = until_established(&mut events).await;
+    assert_eq!(before.iter().filter(|e| **e == ZkEvent::SessionExpired).count(), 1, "{before:?}");
+    assert_ne!(id, old);
+    assert!(store.register_broker(1, &broker(9092), false).await.unwrap() > epoch);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_through_broken_connections_happen_once() {
+    let server = ZooKeeperServer::start();
+    let link = Link::to(&server).await;
+    let mut config = SessionConfig::new(&format!("127.0.0.1:{}", link.port));
+    config.session_timeout = Duration::from_millis(20_000);
+    let store = Store::new(Arc::new(Session::connect(config).await.unwrap()));
+    store.ensure_top_level_paths().await.unwrap();
+    let open = link.open.clone();
+    let cutter = tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            open.send_replace(true); // cuts what is there; new connections pass
+        }
+    });
+    let blocks = 40;
+    for n in 0..blocks {
+        let block = timeout(PATIENCE, store.allocate_producer_id_block(1)).await.unwrap().unwrap();
+        assert_eq!(block.start, n * 1000, "a lost answer was not recognized");
+    }
+    cutter.abort();
+}

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::config::Now;
-use super::group::{Effects, Group, COORDINATOR_LOG};
+use super::group::{COORDINATOR_LOG, Effects, Group};
 use super::state::GroupState;
 use crate::protocol::ErrorCode;
 

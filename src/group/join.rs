@@ -8,7 +8,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::config::Now;
-use super::group::{Effect, Effects, Group, StaticReplacement, StorePurpose, COORDINATOR_LOG};
+use super::group::{COORDINATOR_LOG, Effect, Effects, Group, StaticReplacement, StorePurpose};
 use super::member::{JoinResult, Member, Optional, Protocol, Ticket};
 use super::state::GroupState;
 use crate::protocol::ErrorCode;

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::group::MANAGER_LOG;
-use super::offsets::{insert_newer, CommittedOffset, PendingTxnOffset};
-use super::records::{decode_key, GroupMetadataValue, OffsetAndMetadata, RecordKey, RecordsError};
+use super::offsets::{CommittedOffset, PendingTxnOffset, insert_newer};
+use super::records::{GroupMetadataValue, OffsetAndMetadata, RecordKey, RecordsError, decode_key};
 use super::storage::OffsetsLog;
 use crate::protocol::ErrorCode;
 use crate::record::builder::ControlRecordType;
-use crate::record::{batches, Batch, RecordError};
+use crate::record::{Batch, RecordError, batches};
 use crate::topic::TopicPartition;
 
 /// Most bytes one batch of the topic may decompress to.

@@ -26,8 +26,8 @@ mod storage;
 
 pub use config::{GroupClock, GroupConfig, Now, SystemClock};
 pub use coordinator::{
-    client_host, offset_fetch_groups, offset_fetch_response, GroupCoordinator, GroupGauges, GroupMetrics,
-    GroupRequestContext,
+    GroupCoordinator, GroupGauges, GroupMetrics, GroupRequestContext, client_host, offset_fetch_groups,
+    offset_fetch_response,
 };
 pub use state::GroupState;
 pub use storage::{AppendResult, OffsetsLog, SharedLog, TxnProducer};

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::config::Now;
 use super::deadlines::RebalanceTimer;
-use super::group::{Effect, Effects, Group, StaticReplacement, Store, StorePurpose, COORDINATOR_LOG, MANAGER_LOG};
+use super::group::{COORDINATOR_LOG, Effect, Effects, Group, MANAGER_LOG, StaticReplacement, Store, StorePurpose};
 use super::member::{JoinResult, SyncResult};
 use super::state::GroupState;
 use crate::protocol::ErrorCode;

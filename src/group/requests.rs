@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::config::Now;
-use super::group::{Effect, Effects, Group, StorePurpose, COORDINATOR_LOG};
+use super::group::{COORDINATOR_LOG, Effect, Effects, Group, StorePurpose};
 use super::member::{SyncResult, Ticket};
 use super::state::GroupState;
 use crate::protocol::ErrorCode;
@@ -59,11 +59,7 @@ impl Group {
                 Some(_) => {}
             }
         }
-        if self.has(member_id) {
-            Ok(())
-        } else {
-            Err(ErrorCode::UnknownMemberId)
-        }
+        if self.has(member_id) { Ok(()) } else { Err(ErrorCode::UnknownMemberId) }
     }
 
     fn validate_claim(&self, claim: MemberClaim<'_>, operation: &str) -> Result<(), ErrorCode> {
@@ -71,11 +67,7 @@ impl Group {
             return Err(ErrorCode::CoordinatorNotAvailable);
         }
         self.validate_member(claim.member_id, claim.instance_id, operation)?;
-        if claim.generation == self.generation {
-            Ok(())
-        } else {
-            Err(ErrorCode::IllegalGeneration)
-        }
+        if claim.generation == self.generation { Ok(()) } else { Err(ErrorCode::IllegalGeneration) }
     }
 
     /// SyncGroup; the answer comes as an effect, now or later.
@@ -172,11 +164,7 @@ impl Group {
             GroupState::PreparingRebalance | GroupState::CompletingRebalance | GroupState::Stable => {}
         }
         self.reset_session(claim.member_id, now);
-        if self.is(GroupState::PreparingRebalance) {
-            ErrorCode::RebalanceInProgress
-        } else {
-            ErrorCode::None
-        }
+        if self.is(GroupState::PreparingRebalance) { ErrorCode::RebalanceInProgress } else { ErrorCode::None }
     }
 
     /// LeaveGroup of one member; the group is not Dead.

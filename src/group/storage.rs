@@ -10,9 +10,9 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 use super::config::GroupConfig;
-use super::records::{encode_group_key, encode_offset_key, OffsetAndMetadata, RecordsError};
+use super::records::{OffsetAndMetadata, RecordsError, encode_group_key, encode_offset_key};
 use crate::protocol::ErrorCode;
-use crate::record::{BatchBuilder, Codec, RecordError, NO_PRODUCER_EPOCH, NO_PRODUCER_ID};
+use crate::record::{BatchBuilder, Codec, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, RecordError};
 use crate::topic::TopicPartition;
 
 /// Base offset of the batch in the log, or why it is not there.

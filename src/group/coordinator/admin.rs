@@ -1,15 +1,16 @@
 //! DescribeGroups, ListGroups, DeleteGroups and OffsetDelete.
 
 use std::collections::HashSet;
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use super::{text, GroupCoordinator, Inner};
-use crate::group::group::{Group, COORDINATOR_LOG};
+use super::{GroupCoordinator, Inner, text};
+use crate::group::group::{COORDINATOR_LOG, Group};
 use crate::group::member::Member;
 use crate::group::state::GroupState;
+use crate::protocol::ErrorCode;
 use crate::protocol::messages::delete_groups_response::DeletableGroupResult;
 use crate::protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use crate::protocol::messages::list_groups_response::ListedGroup;
@@ -18,7 +19,6 @@ use crate::protocol::messages::{
     DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse, GroupId,
     ListGroupsRequest, ListGroupsResponse, OffsetDeleteRequest, OffsetDeleteResponse,
 };
-use crate::protocol::ErrorCode;
 use crate::topic::TopicPartition;
 
 impl GroupCoordinator {

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use super::table::GroupCell;
-use super::{interval, GroupCoordinator, Inner};
+use super::{GroupCoordinator, Inner, interval};
 use crate::group::group::{COORDINATOR_LOG, MANAGER_LOG};
 use crate::group::state::GroupState;
 use crate::group::storage::tombstones_batch;

@@ -1,18 +1,19 @@
 //! OffsetCommit and TxnOffsetCommit, and the ends of transactions.
 
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures::future::BoxFuture;
 
 use super::table::GroupCell;
-use super::{complete_append, GroupCoordinator, Inner};
+use super::{GroupCoordinator, Inner, complete_append};
 use crate::group::config::Now;
 use crate::group::group::{Group, MANAGER_LOG};
 use crate::group::records::OffsetAndMetadata;
 use crate::group::requests::MemberClaim;
 use crate::group::state::GroupState;
-use crate::group::storage::{commit_append_error, offsets_batch, AppendResult, TxnProducer};
+use crate::group::storage::{AppendResult, TxnProducer, commit_append_error, offsets_batch};
+use crate::protocol::ErrorCode;
 use crate::protocol::codec::StrBytes;
 use crate::protocol::messages::offset_commit_request::OffsetCommitRequestPartition;
 use crate::protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
@@ -23,7 +24,6 @@ use crate::protocol::messages::txn_offset_commit_response::{
 use crate::protocol::messages::{
     OffsetCommitRequest, OffsetCommitResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
 };
-use crate::protocol::ErrorCode;
 use crate::topic::TopicPartition;
 
 type Offset = (TopicPartition, OffsetAndMetadata);

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{text, GroupCoordinator};
+use super::{GroupCoordinator, text};
 use crate::group::group::Group;
 use crate::group::records::OffsetAndMetadata;
 use crate::group::state::GroupState;
+use crate::protocol::ErrorCode;
 use crate::protocol::codec::StrBytes;
 use crate::protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use crate::protocol::messages::offset_fetch_response::{
@@ -14,7 +15,6 @@ use crate::protocol::messages::offset_fetch_response::{
     OffsetFetchResponseTopics,
 };
 use crate::protocol::messages::{OffsetFetchRequest, OffsetFetchResponse, TopicName};
-use crate::protocol::ErrorCode;
 use crate::topic::TopicPartition;
 
 impl GroupCoordinator {

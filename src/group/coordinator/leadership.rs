@@ -4,14 +4,14 @@
 //! partition up takes effect at once, also in the middle of its load. Leader epochs tell late calls from new ones.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::table::{GroupCell, Ownership};
 use super::{GroupCoordinator, Inner};
 use crate::group::config::Now;
-use crate::group::group::{Group, COORDINATOR_LOG, MANAGER_LOG};
-use crate::group::loader::{load, LoadedGroup};
+use crate::group::group::{COORDINATOR_LOG, Group, MANAGER_LOG};
+use crate::group::loader::{LoadedGroup, load};
 use crate::group::offsets::GroupOffsets;
 
 impl GroupCoordinator {

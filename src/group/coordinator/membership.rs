@@ -7,11 +7,12 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::{text, GroupCoordinator, GroupRequestContext};
+use super::{GroupCoordinator, GroupRequestContext, text};
 use crate::group::join::JoinRequest;
 use crate::group::member::{JoinMember, JoinResult, Protocol, SyncResult};
 use crate::group::requests::{MemberClaim, SyncRequest};
 use crate::group::state::GroupState;
+use crate::protocol::ErrorCode;
 use crate::protocol::codec::StrBytes;
 use crate::protocol::messages::join_group_response::JoinGroupResponseMember;
 use crate::protocol::messages::leave_group_request::MemberIdentity;
@@ -20,7 +21,6 @@ use crate::protocol::messages::{
     HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse,
     SyncGroupRequest, SyncGroupResponse,
 };
-use crate::protocol::ErrorCode;
 
 impl GroupCoordinator {
     /// JoinGroup 0 to 9. Waits until the join phase ends, unless it can be answered before.

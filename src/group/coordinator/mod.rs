@@ -25,12 +25,12 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
@@ -38,11 +38,11 @@ use tokio::task::AbortHandle;
 use self::table::{GroupCell, GroupEdge, GroupTable};
 use self::timer::TimerQueue;
 use super::config::{GroupClock, GroupConfig, Now};
-use super::group::{Effect, Effects, Group, Store, StorePurpose, COORDINATOR_LOG, MANAGER_LOG};
+use super::group::{COORDINATOR_LOG, Effect, Effects, Group, MANAGER_LOG, Store, StorePurpose};
 use super::state::GroupState;
-use super::storage::{group_append_error, group_batch, AppendResult, SharedLog};
-use crate::protocol::codec::StrBytes;
+use super::storage::{AppendResult, SharedLog, group_append_error, group_batch};
 use crate::protocol::ErrorCode;
+use crate::protocol::codec::StrBytes;
 use crate::topic::partition_for;
 
 /// Partitions of the topic that are loaded at the same time.

@@ -11,8 +11,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::table::GroupCell;
 use super::Inner;
+use super::table::GroupCell;
 
 #[derive(Default)]
 pub(super) struct TimerQueue {

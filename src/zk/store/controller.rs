@@ -103,12 +103,9 @@ impl Store {
                     .to_owned(),
             ));
         };
-        if znode.broker_id == broker_id && stat.ephemeral_owner == self.zk.session_id() {
-            if let Some(found) = self.controller_epoch().await? {
-                if found.epoch == epoch {
-                    return Ok(Election::Won(found));
-                }
-            }
+        let ours = znode.broker_id == broker_id && stat.ephemeral_owner == self.zk.session_id();
+        if let Some(found) = self.controller_epoch().await?.filter(|found| ours && found.epoch == epoch) {
+            return Ok(Election::Won(found));
         }
         Err(StoreError::ControllerMoved(
             "Controller moved to another broker. Aborting controller startup procedure".to_owned(),
