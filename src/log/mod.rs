@@ -7,7 +7,10 @@
 //! and this module opens Kafka's.
 
 pub mod checkpoint;
+pub mod dirs;
 pub mod error;
+pub mod meta_properties;
+pub mod offsets_by_time;
 pub mod partition_metadata;
 pub mod producer_entry;
 pub mod producer_state;
@@ -22,12 +25,16 @@ mod leftovers;
 mod loader;
 mod location;
 mod log_dir;
+mod maintenance;
+mod manager;
 mod offset_index;
 mod partition_log;
 mod producer_snapshot;
 mod read;
+mod retention;
 mod roll;
 mod segment_recovery;
+mod startup;
 mod time_index;
 mod truncation;
 
@@ -37,6 +44,9 @@ pub use append::AppendInfo;
 pub use error::{AppendError, LogError, ReadError};
 pub use loader::{LogContext, OpenLog};
 pub use log_dir::{FailureHandler, LogDir};
+pub use manager::{ClockMs, LogManager};
+pub use offsets_by_time::TimestampAndOffset;
 pub use partition_log::{ActiveProducer, Background, PartitionLog};
 pub use producer_state::{ProducerStateConfig, VerificationGuard};
 pub use read::{AbortedTransaction, FileSlice, Isolation, LogRead};
+pub use startup::{ManagerOptions, StartError};
