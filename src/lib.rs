@@ -12,3 +12,4 @@ pub mod record;
 pub mod topic;
 pub mod util;
 pub mod zk;
+pub mod tools;
