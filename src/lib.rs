@@ -9,7 +9,7 @@ pub mod log;
 pub mod metadata;
 pub mod protocol;
 pub mod record;
+pub mod tools;
 pub mod topic;
 pub mod util;
 pub mod zk;
-pub mod tools;

@@ -281,10 +281,7 @@ mod tests {
     #[test]
     fn wrong_values_have_java_texts() {
         let error = producer(&properties(&[("acks", "2")])).unwrap_err();
-        assert_eq!(
-            error.message(),
-            "Invalid value 2 for configuration acks: String must be one of: all, -1, 0, 1"
-        );
+        assert_eq!(error.message(), "Invalid value 2 for configuration acks: String must be one of: all, -1, 0, 1");
         let error = consumer(&properties(&[("bootstrap.servers", "nohostport")])).unwrap_err();
         assert_eq!(error.message(), "Invalid url in bootstrap.servers: nohostport");
     }

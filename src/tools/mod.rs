@@ -3,6 +3,8 @@
 //!
 //! A leaf above `client` and `protocol`: nothing else uses it but `main`. Owns no state.
 
+mod admin;
+pub mod broker_api_versions;
 pub mod client_properties;
 pub mod console_consumer;
 pub mod console_producer;
@@ -15,13 +17,16 @@ pub mod output;
 pub mod properties;
 pub mod server_start;
 mod signals;
+pub mod topics;
 
 /// The tools by name: script name without `.sh`, Java class, and what runs it.
 type Tool = (&'static str, &'static str, fn(&[String]) -> i32);
 
 const TOOLS: &[Tool] = &[
+    ("kafka-broker-api-versions", "kafka.admin.BrokerApiVersionsCommand", broker_api_versions::run),
     ("kafka-console-consumer", "kafka.tools.ConsoleConsumer", console_consumer::run),
     ("kafka-console-producer", "kafka.tools.ConsoleProducer", console_producer::run),
+    ("kafka-topics", "org.apache.kafka.tools.TopicCommand", topics::run),
 ];
 
 /// Whether `name` is a tool's, by script name or Java class.

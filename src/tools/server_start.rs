@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::failure::{Failure, JavaError};
-use super::options::{key_values, OptionSpec, Options};
+use super::options::{OptionSpec, Options, key_values};
 use super::output::log_error;
 
 pub static TABLE: &[OptionSpec] = &[

@@ -1,7 +1,7 @@
 //! SIGINT and SIGTERM for tools that clean up when they are ended.
 
-use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use nix::sys::signal::{SigSet, Signal};
 

@@ -52,7 +52,9 @@ impl Deserializer {
             Deserializer::Boolean => match bytes {
                 [0] => "false".to_owned(),
                 [1] => "true".to_owned(),
-                [other] => return Err(serialization(format!("Unexpected byte received by BooleanDeserializer: {other}"))),
+                [other] => {
+                    return Err(serialization(format!("Unexpected byte received by BooleanDeserializer: {other}")));
+                }
                 _ => return Err(serialization("Size of data received by BooleanDeserializer is not 1".to_owned())),
             },
             Deserializer::Uuid => {

@@ -40,6 +40,9 @@ pub fn create(class: &str, properties: &Properties) -> Result<Box<dyn Formatter>
     })
 }
 
+/// Prints one column of a record.
+type Column = fn(&DefaultFormatter, &Printable<'_>, &mut Vec<u8>) -> Result<(), JavaError>;
+
 struct DefaultFormatter {
     print_timestamp: bool,
     print_partition: bool,
@@ -111,7 +114,7 @@ impl DefaultFormatter {
 impl Formatter for DefaultFormatter {
     fn format(&self, record: &Printable<'_>, out: &mut Vec<u8>) -> Result<(), JavaError> {
         // Which columns are printed, in their order; the last one is followed by the end of the line.
-        let mut columns: Vec<fn(&Self, &Printable<'_>, &mut Vec<u8>) -> Result<(), JavaError>> = Vec::new();
+        let mut columns: Vec<Column> = Vec::new();
         if self.print_timestamp {
             columns.push(|_, record, out| {
                 let text = record.timestamp.map_or("NO_TIMESTAMP".to_owned(), |(kind, ms)| format!("{kind}:{ms}"));
@@ -188,9 +191,6 @@ mod tests {
         properties.push(("print.value", "false"));
         properties.push(("null.literal", "<nil>"));
         properties.push(("key.separator", " "));
-        assert_eq!(
-            print(&properties, &record),
-            "CreateTime:1795351046914 Partition:0 Offset:19 h:<nil>,i:1 <nil>\n"
-        );
+        assert_eq!(print(&properties, &record), "CreateTime:1795351046914 Partition:0 Offset:19 h:<nil>,i:1 <nil>\n");
     }
 }

@@ -247,11 +247,7 @@ mod tests {
     #[test]
     fn records_of_kafka() {
         assert_eq!(
-            print(
-                &OffsetsFormatter,
-                "00010002673100017400000003",
-                "0003000000000000002affffffff00000000018bcfe56800"
-            ),
+            print(&OffsetsFormatter, "00010002673100017400000003", "0003000000000000002affffffff00000000018bcfe56800"),
             "[g1,t,3]::OffsetAndMetadata(offset=42, leaderEpoch=Optional.empty, metadata=, \
              commitTimestamp=1700000000000, expireTimestamp=None)\n"
         );

@@ -11,7 +11,7 @@ use std::io::Write as _;
 use self::formatter::Printable;
 use self::options::ConsumerOptions;
 use self::receiver::{Receiver, Stop};
-use super::failure::{print_uncaught, Failure, JavaError};
+use super::failure::{Failure, JavaError, print_uncaught};
 use super::output::{err, log_error, out};
 use super::signals::Signals;
 

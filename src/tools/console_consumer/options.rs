@@ -5,7 +5,7 @@ use rand::Rng as _;
 use super::formatter::{self, Formatter};
 use crate::tools::client_properties::port_of;
 use crate::tools::failure::{Failure, JavaError};
-use crate::tools::options::{key_values, OptionSpec, Options, HELP, VERSION};
+use crate::tools::options::{HELP, OptionSpec, Options, VERSION, key_values};
 use crate::tools::properties::Properties;
 
 const PURPOSE: &str = "This tool helps to read data from Kafka topics and outputs it to standard output.";
@@ -211,7 +211,8 @@ fn start(options: &Options) -> Result<Start, Failure> {
 /// The group id, if it was given anywhere; given in several places, it must be the same.
 fn group(options: &Options, file: &Properties, extra: &Properties) -> Result<Option<String>, Failure> {
     let mut ids: Vec<String> = Vec::new();
-    let given = [options.value("group")?, file.get("group.id").map(str::to_owned), extra.get("group.id").map(str::to_owned)];
+    let given =
+        [options.value("group")?, file.get("group.id").map(str::to_owned), extra.get("group.id").map(str::to_owned)];
     for id in given.into_iter().flatten() {
         if !ids.contains(&id) {
             ids.push(id);
@@ -236,9 +237,8 @@ fn merged(
 ) -> Result<(String, Properties), JavaError> {
     let servers = options.value("bootstrap-server")?.unwrap_or_default();
     if let Some(server) = servers.split(',').find(|server| port_of(server.trim()).is_none()) {
-        let cause = crate::tools::client_properties::config_exception(format!(
-            "Invalid url in bootstrap.servers: {server}"
-        ));
+        let cause =
+            crate::tools::client_properties::config_exception(format!("Invalid url in bootstrap.servers: {server}"));
         return Err(JavaError::new("org.apache.kafka.common.KafkaException", "Failed to construct kafka consumer")
             .with_frames()
             .caused_by(cause));

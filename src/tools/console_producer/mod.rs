@@ -6,10 +6,10 @@ mod sender;
 
 use std::io::{BufRead, IsTerminal};
 
-use self::options::{ProducerOptions, LINE_READER};
+use self::options::{LINE_READER, ProducerOptions};
 use self::reader::LineReader;
 use self::sender::Sender;
-use super::failure::{print_stack_trace, Failure, JavaError};
+use super::failure::{Failure, JavaError, print_stack_trace};
 use super::output::out;
 
 pub use self::options::TABLE;

@@ -2,7 +2,7 @@
 
 use crate::tools::client_properties::port_of;
 use crate::tools::failure::{Failure, JavaError};
-use crate::tools::options::{key_values, OptionSpec, Options, HELP, VERSION};
+use crate::tools::options::{HELP, OptionSpec, Options, VERSION, key_values};
 use crate::tools::properties::Properties;
 
 const PURPOSE: &str = "This tool helps to read data from standard input and publish it to Kafka.";
@@ -80,8 +80,12 @@ pub static TABLE: &[OptionSpec] = &[
         "Class that turns lines into records. Only the default one exists here, as classes of others are Java.",
     )
     .or(LINE_READER),
-    OptionSpec::valued("socket-buffer-size", "Integer: size", "Size of the socket's send buffer (`send.buffer.bytes`).")
-        .or("102400"),
+    OptionSpec::valued(
+        "socket-buffer-size",
+        "Integer: size",
+        "Size of the socket's send buffer (`send.buffer.bytes`).",
+    )
+    .or("102400"),
     OptionSpec::valued(
         "property",
         "String: prop",

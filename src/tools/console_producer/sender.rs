@@ -86,8 +86,11 @@ impl Context {
 /// Prints that a record was not delivered, as Java's callback does.
 fn report(topic: &str, key: Option<usize>, value: Option<usize>, error: &JavaError) {
     let size = |length: Option<usize>| length.map_or_else(|| "null".to_owned(), |length| format!("{length} bytes"));
-    let text =
-        format!("Error when sending message to topic {topic} with key: {}, value: {} with error:", size(key), size(value));
+    let text = format!(
+        "Error when sending message to topic {topic} with key: {}, value: {} with error:",
+        size(key),
+        size(value)
+    );
     log_error(CALLBACK, &text, error);
 }
 
@@ -106,7 +109,8 @@ pub struct Sender {
 impl Sender {
     pub fn new(topic: &str, properties: &Properties, sync: bool) -> Result<Sender, JavaError> {
         let config = client_properties::producer(properties)?;
-        let number = |key: &str, default: u64| properties.get(key).and_then(|v| v.trim().parse().ok()).unwrap_or(default);
+        let number =
+            |key: &str, default: u64| properties.get(key).and_then(|v| v.trim().parse().ok()).unwrap_or(default);
         let delivery_timeout = number("delivery.timeout.ms", 120_000);
         let client_id = properties.get("client.id").unwrap_or_default();
         let context = Context {
@@ -247,7 +251,9 @@ impl Sender {
         loop {
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) if Instant::now() < deadline => {
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back))
+                    if Instant::now() < deadline =>
+                {
                     record = back;
                     std::thread::sleep(Duration::from_millis(5));
                 }
@@ -255,12 +261,15 @@ impl Sender {
                     return Err(match error.rdkafka_error_code() {
                         Some(RDKafkaErrorCode::QueueFull) => JavaError::api(
                             "TimeoutException",
-                            format!("Failed to allocate memory within the configured max blocking time {} ms.", self.max_block.as_millis()),
+                            format!(
+                                "Failed to allocate memory within the configured max blocking time {} ms.",
+                                self.max_block.as_millis()
+                            ),
                         ),
                         Some(code) => wire_code(code)
                             .map_or_else(|| native_error(code, &error.to_string()), |code| api_error(code, None)),
                         None => JavaError::new("org.apache.kafka.common.KafkaException", error.to_string()),
-                    })
+                    });
                 }
             }
         }
@@ -281,8 +290,7 @@ fn upper_bound(line: &Line) -> usize {
     const BATCH_OVERHEAD: usize = 61;
     const MAX_RECORD_OVERHEAD: usize = 21;
     let field = |text: &Option<String>| text.as_ref().map_or(1, |text| varint(text.len()) + text.len());
-    let headers: usize =
-        line.headers.iter().map(|(key, value)| varint(key.len()) + key.len() + field(value)).sum();
+    let headers: usize = line.headers.iter().map(|(key, value)| varint(key.len()) + key.len() + field(value)).sum();
     BATCH_OVERHEAD + MAX_RECORD_OVERHEAD + field(&line.key) + field(&line.value) + varint(line.headers.len()) + headers
 }
 
