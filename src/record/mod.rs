@@ -13,10 +13,12 @@
 pub mod batch;
 pub mod builder;
 pub mod codec;
+pub mod control;
 pub mod convert;
 mod error;
 pub mod header;
 pub mod legacy;
+mod stream;
 pub mod validate;
 pub mod varint;
 pub mod walk;

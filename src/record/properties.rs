@@ -9,6 +9,7 @@ use super::codec::{compress, decompress};
 use super::convert::{down_convert, down_convert_for_fetch};
 use super::legacy::LegacyBuilder;
 use super::validate::{AppendRules, check_produce_request, validate_for_append};
+use super::walk::{RawRecord, Skim};
 use super::*;
 use crate::topic::TopicPartition;
 
@@ -151,6 +152,23 @@ proptest! {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn the_quick_look_agrees_with_the_careful_one(mut bytes in vec(any::<u8>(), 1..40), fit in any::<bool>()) {
+        if fit {
+            bytes[0] = 2 * (bytes.len() as u8 - 1);
+        }
+        let (mut quick, mut careful) = (bytes.as_slice(), bytes.as_slice());
+        if let Some(skim) = Skim::take_plain(&mut quick) {
+            let raw = RawRecord::take(&mut careful).unwrap().skim();
+            prop_assert_eq!(quick, careful);
+            prop_assert_eq!((skim.size, skim.timestamp_delta, skim.offset_delta),
+                (raw.size, raw.timestamp_delta, raw.offset_delta));
+            prop_assert_eq!((skim.key_size.max(-1), skim.value_size.max(-1)), (raw.key_size, raw.value_size));
+        } else {
+            prop_assert_eq!(quick, &bytes[..]);
+        }
+    }
 
     #[test]
     fn no_bytes_panic(bytes in vec(any::<u8>(), 0..400)) {

@@ -6,14 +6,18 @@ use bytes::BufMut;
 /// Splits an `i32` off the front of `buf`. `None` when the bytes end early or the fifth still continues.
 #[inline]
 pub fn read_i32(buf: &mut &[u8]) -> Option<i32> {
-    // Almost every varint of a record is one byte long.
-    if let Some((&b, rest)) = buf.split_first() {
-        if b < 0x80 {
+    // Almost every varint of a record is one or two bytes long.
+    match **buf {
+        [a, ref rest @ ..] if a < 0x80 => {
             *buf = rest;
-            return Some(zag_32(u32::from(b)));
+            Some(zag_32(u32::from(a)))
         }
+        [a, b, ref rest @ ..] if b < 0x80 => {
+            *buf = rest;
+            Some(zag_32(u32::from(a & 0x7f) | u32::from(b) << 7))
+        }
+        _ => read_i32_slow(buf),
     }
-    read_i32_slow(buf)
 }
 
 fn read_i32_slow(buf: &mut &[u8]) -> Option<i32> {
@@ -36,6 +40,20 @@ fn read_i32_slow(buf: &mut &[u8]) -> Option<i32> {
 /// Splits an `i64` off the front of `buf`. `None` when the bytes end early or the tenth still continues.
 #[inline]
 pub fn read_i64(buf: &mut &[u8]) -> Option<i64> {
+    match **buf {
+        [a, ref rest @ ..] if a < 0x80 => {
+            *buf = rest;
+            Some(zag_64(u64::from(a)))
+        }
+        [a, b, ref rest @ ..] if b < 0x80 => {
+            *buf = rest;
+            Some(zag_64(u64::from(a & 0x7f) | u64::from(b) << 7))
+        }
+        _ => read_i64_slow(buf),
+    }
+}
+
+fn read_i64_slow(buf: &mut &[u8]) -> Option<i64> {
     let mut raw = 0u64;
     let mut shift = 0;
     loop {

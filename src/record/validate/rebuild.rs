@@ -9,7 +9,8 @@ use super::{Append, ConversionStats, Validated, ValidationError};
 use crate::protocol::ErrorCode;
 use crate::record::header::RECORD_BATCH_OVERHEAD;
 use crate::record::legacy::{self, LegacyRecord};
-use crate::record::walk::{RawRecord, StreamWalk};
+use crate::record::stream::StreamWalk;
+use crate::record::walk::RawRecord;
 use crate::record::{
     Batch, BatchBuilder, Codec, LegacyBatch, MAGIC_V0, NO_TIMESTAMP, RecordBatch, RecordError, TimestampType,
 };

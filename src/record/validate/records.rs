@@ -4,7 +4,8 @@
 use super::{Append, AppendRules, MAX_RECORD_ERRORS, ValidationError};
 use crate::protocol::ErrorCode;
 use crate::record::header::RECORD_BATCH_OVERHEAD;
-use crate::record::walk::{RawRecord, Skim, StreamWalk};
+use crate::record::stream::StreamWalk;
+use crate::record::walk::{RawRecord, Skim};
 use crate::record::{BatchHeader, Codec, NO_TIMESTAMP, RecordBatch, RecordError, TimestampType};
 use crate::topic::TopicPartition;
 
@@ -172,7 +173,10 @@ pub(super) fn walk(check: &Check<'_>, batch: &RecordBatch, cap: u64) -> Result<I
     if codec == Codec::None {
         let mut at = batch.body_slice();
         let mut found = walk_with(check, count, |last| {
-            let record = RawRecord::take(&mut at)?.skim();
+            let record = match Skim::take_plain(&mut at) {
+                Some(record) => record,
+                None => RawRecord::take(&mut at)?.skim(),
+            };
             match last && !at.is_empty() {
                 false => Ok(record),
                 true => Err(RecordError::RecordsRemaining),
@@ -195,7 +199,7 @@ pub(super) fn walk(check: &Check<'_>, batch: &RecordBatch, cap: u64) -> Result<I
 
 /// The loop itself, the same for both kinds of payload. `next` is told of the last record, behind which nothing
 /// may be: that error comes before the record's own.
-#[inline]
+#[inline(always)]
 fn walk_with(
     check: &Check<'_>,
     count: u32,
