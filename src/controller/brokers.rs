@@ -12,8 +12,8 @@ use super::context::{Broker, PartitionAndReplica};
 use super::control::{ControlLoop, TARGET};
 use super::deletion;
 use super::election::ElectionStrategy;
+use super::error::ControllerResult;
 use super::events::Reply;
-use super::fence::{ControllerError, ControllerResult};
 use super::partition_machine::PartitionState;
 use super::replica_machine::ReplicaState;
 use crate::protocol::ErrorCode;
@@ -23,7 +23,6 @@ use crate::protocol::messages::{
     ControlledShutdownRequest, ControlledShutdownResponse, LeaderAndIsrResponse, TopicName, UpdateMetadataResponse,
 };
 use crate::topic::TopicPartition;
-use crate::zk::paths;
 
 impl ControlLoop {
     pub async fn broker_change(&mut self) -> ControllerResult {
@@ -164,10 +163,10 @@ impl ControlLoop {
             Err(code) => failed(code),
             Ok(()) => match self.shut_down_broker(id).await {
                 Ok(remaining) => ControlledShutdownResponse::default().with_remaining_partitions(remaining),
-                Err(ControllerError::Moved) => {
+                Err(error) if error.is_moved() => {
                     // Kafka keeps this from its resignation logic; here the office is given up as with any event.
                     let _ = reply.send(failed(ErrorCode::StaleControllerEpoch));
-                    return Err(ControllerError::Moved);
+                    return Err(error);
                 }
                 Err(error) => {
                     tracing::error!(target: TARGET, "Error during controlled shutdown of broker {id}: {error}");
@@ -231,16 +230,17 @@ impl ControlLoop {
 
     /// Brokers report failed log dirs: asking them about all their replicas shows which ones are gone.
     pub async fn log_dir_events(&mut self) -> ControllerResult {
-        let notes = self.znodes.notes(paths::LOG_DIR_EVENT_NOTIFICATION, paths::LOG_DIR_EVENT_PREFIX).await?;
-        let result = match self.znodes.log_dir_events(&notes).await {
+        let notes = self.store().log_dir_events(true).await?;
+        let result = match self.store().brokers_of_log_dir_events(&notes).await {
             Ok(brokers) => {
+                let brokers = brokers.into_iter().collect();
                 self.info(&format!("Handling log directory failure for brokers {}", join(&brokers)));
                 let replicas = self.ctx.replicas_on(&brokers);
                 self.change_replicas(&replicas, ReplicaState::Online).await
             }
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         };
-        self.znodes.delete_all(self.ctx.epoch_zk_version, notes).await?;
+        self.store().delete_log_dir_events(&notes, self.ctx.fence()).await?;
         result
     }
 

@@ -14,6 +14,7 @@ use super::assignment::{EPOCH_DURING_DELETE, LeaderAndIsr, LeaderIsrAndControlle
 use super::partition_machine::PartitionState;
 use super::replica_machine::ReplicaState;
 use crate::topic::TopicPartition;
+use crate::zk::store::ControllerEpoch;
 
 /// One address a broker listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,8 +73,9 @@ impl fmt::Debug for PartitionAndReplica {
 /// The controller's view of the cluster. `epoch` 0 means that this broker is not the controller.
 #[derive(Debug, Default)]
 pub struct ControllerContext {
-    /// Controller epoch, and the data version of `/controller_epoch` that fences its writes.
+    /// Controller epoch; 0 outside the office.
     pub epoch: i32,
+    /// Data version of `/controller_epoch`, which fences the controller's writes.
     pub epoch_zk_version: i32,
     /// Registered brokers, those shutting down among them.
     brokers: BTreeMap<i32, Broker>,
@@ -97,6 +99,11 @@ impl ControllerContext {
     /// Forgets everything, as a controller does that resigns.
     pub fn reset(&mut self) {
         *self = ControllerContext::default();
+    }
+
+    /// What every write of the controller carries.
+    pub fn fence(&self) -> ControllerEpoch {
+        ControllerEpoch { epoch: self.epoch, zk_version: self.epoch_zk_version }
     }
 
     // Brokers.

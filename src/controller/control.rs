@@ -11,11 +11,12 @@ use tokio::task::JoinHandle;
 use super::batch::BatchSettings;
 use super::channel::ControlChannel;
 use super::context::ControllerContext;
+use super::error::{ControllerError, ControllerResult};
 use super::events::{Event, EventQueue};
-use super::fence::{ControllerError, ControllerResult};
 use super::handle::{ControllerConfig, ControllerDeps, ControllerHooks, Shared};
 use super::versions::ControlVersions;
 use super::znodes::Znodes;
+use crate::zk::store::Store;
 
 pub(super) const TARGET: &str = "kafka.controller.KafkaController";
 
@@ -45,7 +46,7 @@ impl ControlLoop {
             me: deps.config.broker_id,
             config: deps.config,
             ctx: ControllerContext::default(),
-            znodes: Znodes { zk: deps.store.zk().clone() },
+            znodes: Znodes { store: deps.store },
             settings,
             hooks: deps.hooks,
             channel: deps.channel,
@@ -73,10 +74,10 @@ impl ControlLoop {
     async fn process_logged(&mut self, event: Event, name: &str) {
         match self.process(event).await {
             Ok(()) => {}
-            Err(ControllerError::Moved) => {
+            Err(ControllerError::Moved(why)) => {
                 tracing::info!(
                     target: TARGET,
-                    "[Controller id={}] Controller moved to another broker when processing {name}.",
+                    "[Controller id={}] Controller moved to another broker when processing {name}: {why}",
                     self.me
                 );
                 if let Err(error) = self.maybe_resign().await {
@@ -157,6 +158,10 @@ impl ControlLoop {
             }
             _ => Ok(()),
         }
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.znodes.store
     }
 
     /// Whether this broker is the controller.

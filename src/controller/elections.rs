@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::assignment::{NO_LEADER, join};
 use super::control::{ControlLoop, TARGET};
 use super::election::{ElectionStrategy, preferred_leader};
+use super::error::ControllerResult;
 use super::events::{ElectionAnswer, ElectionTrigger, ElectionType, Event, Reply, not_controller_elections};
-use super::fence::ControllerResult;
 use super::partition_machine::{ElectionResults, StateChangeError};
 use super::reassignment::ApiError;
 use crate::protocol::ErrorCode;
@@ -28,12 +28,12 @@ impl ControlLoop {
             not_controller_elections(partitions)
         } else {
             let by_znode = trigger != ElectionTrigger::AdminClient;
-            if by_znode && !self.znodes.watch_creation(paths::PREFERRED_REPLICA_ELECTION).await? {
+            if by_znode && !self.store().exists(paths::PREFERRED_REPLICA_ELECTION, true).await? {
                 return Ok(());
             }
             let partitions = match partitions {
                 Some(partitions) => partitions,
-                None => self.znodes.preferred_election().await?.into_iter().collect(),
+                None => self.znodes.preferred_election().await?,
             };
             self.elections_on_request(partitions, election, trigger).await?
         };
@@ -130,7 +130,7 @@ impl ControlLoop {
         }
         self.log_preferred_results(partitions);
         if trigger == ElectionTrigger::Zk {
-            self.znodes.delete_preferred_election(self.ctx.epoch_zk_version).await?;
+            self.store().delete_preferred_election(self.ctx.fence()).await?;
             // So that the next one is noticed.
             self.queue.put(Event::ReplicaLeaderElection {
                 partitions: None,

@@ -3,25 +3,25 @@
 //! Answers to `elect`, `onControllerFailover`, `maybeResign` and `triggerControllerMove` of Kafka's
 //! `KafkaController`.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::assignment::join;
 use super::control::{ControlLoop, TARGET};
 use super::deletion;
+use super::error::{ControllerError, ControllerResult};
 use super::events::{ElectionTrigger, ElectionType, Event};
-use super::fence::{ControllerError, ControllerResult};
 use super::partition_machine;
 use super::replica_machine::{self, ReplicaState};
 use crate::topic::TopicPartition;
 use crate::zk::paths;
+use crate::zk::store::Election;
 
 /// The first automatic rebalance comes this long after the election.
 const FIRST_REBALANCE: Duration = Duration::from_secs(5);
 
 impl ControlLoop {
     pub async fn startup(&mut self) -> ControllerResult {
-        self.znodes.watch_controller().await?;
+        self.store().exists(paths::CONTROLLER, true).await?;
         self.elect().await
     }
 
@@ -40,42 +40,50 @@ impl ControlLoop {
     /// Reads who is the controller; cleans up if this broker was and no longer is.
     pub async fn maybe_resign(&mut self) -> ControllerResult {
         let was_active = self.is_active();
-        self.znodes.watch_controller().await?;
-        let id = self.znodes.controller_id().await?;
-        self.set_active_controller(id);
+        self.store().exists(paths::CONTROLLER, true).await?;
+        self.read_controller().await?;
         if was_active && !self.is_active() {
             self.resign();
         }
         Ok(())
     }
 
+    async fn read_controller(&mut self) -> ControllerResult {
+        let holder = self.store().controller_id().await?;
+        self.set_holder(holder.unwrap_or(-1));
+        Ok(())
+    }
+
+    /// A znode that names this broker while it has no term of office is left from an earlier life.
+    fn set_holder(&self, holder: i32) {
+        self.set_active_controller(if holder == self.me && self.ctx.epoch == 0 { -1 } else { holder });
+    }
+
     async fn elect(&mut self) -> ControllerResult {
         let me = self.me;
-        let holder = self.znodes.controller_id().await?;
-        self.set_active_controller(holder);
-        if holder != -1 {
-            tracing::debug!(
-                target: TARGET,
-                "[Controller id={me}] Broker {holder} has been elected as the controller, so stopping the election \
-                 process."
-            );
-            return Ok(());
-        }
         match self.take_over().await {
-            Ok(()) => Ok(()),
-            Err(ControllerError::Moved) => {
+            Ok(None) => Ok(()),
+            Ok(Some(holder)) => {
+                tracing::debug!(
+                    target: TARGET,
+                    "[Controller id={me}] Broker {holder} has been elected as the controller, so stopping the election \
+                     process."
+                );
+                Ok(())
+            }
+            Err(ControllerError::Moved(why)) => {
                 self.maybe_resign().await?;
                 let holder = *self.shared.active_controller.borrow();
                 if holder != -1 {
                     tracing::debug!(
                         target: TARGET,
-                        "[Controller id={me}] Broker {holder} was elected as controller instead of broker {me}"
+                        "[Controller id={me}] Broker {holder} was elected as controller instead of broker {me}: {why}"
                     );
                 } else {
                     tracing::warn!(
                         target: TARGET,
                         "[Controller id={me}] A controller has been elected but just resigned, this will result in \
-                         another round of election"
+                         another round of election: {why}"
                     );
                 }
                 Ok(())
@@ -91,18 +99,28 @@ impl ControlLoop {
         }
     }
 
-    async fn take_over(&mut self) -> ControllerResult {
-        let (epoch, version) = self.znodes.take_office(self.me, self.hooks.now_ms()).await?;
-        self.ctx.epoch = epoch;
-        self.ctx.epoch_zk_version = version;
+    /// Takes the office and fills it; answers who holds it if it is taken.
+    async fn take_over(&mut self) -> ControllerResult<Option<i32>> {
+        let term = match self.store().elect_controller(self.me, self.hooks.now_ms()).await? {
+            Election::Lost { controller_id } => {
+                self.set_holder(controller_id);
+                return Ok(Some(controller_id));
+            }
+            Election::Won(term) => term,
+        };
+        self.ctx.epoch = term.epoch;
+        self.ctx.epoch_zk_version = term.zk_version;
         self.set_active_controller(self.me);
         tracing::info!(
             target: TARGET,
-            "[Controller id={me}] {me} successfully elected as the controller. Epoch incremented to {epoch} and epoch \
-             zk version is now {version}",
+            "[Controller id={me}] {me} successfully elected as the controller. Epoch incremented to {} and epoch zk \
+             version is now {}",
+            term.epoch,
+            term.zk_version,
             me = self.me
         );
-        self.on_failover().await
+        self.on_failover().await?;
+        Ok(None)
     }
 
     async fn on_failover(&mut self) -> ControllerResult {
@@ -110,12 +128,12 @@ impl ControlLoop {
             self.hooks.await_feature_version(version).await.map_err(ControllerError::Broker)?;
         }
         self.info("Deleting log dir event notifications");
-        let fence = self.ctx.epoch_zk_version;
-        let notes = self.znodes.notes(paths::LOG_DIR_EVENT_NOTIFICATION, paths::LOG_DIR_EVENT_PREFIX).await?;
-        self.znodes.delete_all(fence, notes).await?;
+        let fence = self.ctx.fence();
+        let notes = self.store().log_dir_events(true).await?;
+        self.store().delete_log_dir_events(&notes, fence).await?;
         self.info("Deleting isr change notifications");
-        let notes = self.znodes.notes(paths::ISR_CHANGE_NOTIFICATION, paths::ISR_CHANGE_PREFIX).await?;
-        self.znodes.delete_all(fence, notes).await?;
+        let notes = self.store().isr_changes(true).await?;
+        self.store().delete_isr_changes(&notes, fence).await?;
         self.info("Initializing controller context");
         self.initialize_context().await?;
         self.initialize_deletions().await?;
@@ -142,7 +160,7 @@ impl ControlLoop {
         let brokers = self.znodes.brokers().await?;
         self.ctx.set_live_brokers(brokers);
         self.info(&format!("Initialized broker epochs cache: {}", self.broker_epochs()));
-        self.ctx.topics = self.znodes.topics(true).await?;
+        self.ctx.topics = self.znodes.topics().await?;
         let topics = self.ctx.topics.clone();
         let partitions = self.read_topics(&topics).await?;
         for partition in partitions {
@@ -187,7 +205,7 @@ impl ControlLoop {
         self.info("Initializing topic deletion manager");
         if !self.config.delete_topic_enable {
             self.info(&format!("Removing {queued:?} since delete topic is disabled"));
-            return self.znodes.delete_topic_deletions(self.ctx.epoch_zk_version, &queued).await;
+            return self.znodes.delete_topic_deletions(self.ctx.fence(), &queued).await;
         }
         self.ctx.topics_ineligible_for_deletion = ineligible.intersection(&queued).cloned().collect();
         self.ctx.topics_to_be_deleted = queued;
@@ -216,11 +234,10 @@ impl ControlLoop {
 
     /// Preferred elections that the legacy znode asks for and that were not finished.
     async fn pending_preferred_elections(&mut self) -> ControllerResult {
-        let watched = self.znodes.watch_creation(paths::PREFERRED_REPLICA_ELECTION).await?;
-        if !watched {
+        if !self.store().exists(paths::PREFERRED_REPLICA_ELECTION, true).await? {
             return Ok(());
         }
-        let pending: BTreeSet<TopicPartition> = self.znodes.preferred_election().await?.into_iter().collect();
+        let pending = self.znodes.preferred_election().await?;
         let undone = pending.into_iter().filter(|partition| {
             let head = self.ctx.replicas(partition).first();
             let leader = self.ctx.leader_and_isr(partition).map(|state| state.leader);
@@ -258,8 +275,7 @@ impl ControlLoop {
 
     /// Gives up the office although nobody took it, since this broker cannot fill it.
     async fn trigger_move(&mut self) -> ControllerResult {
-        let holder = self.znodes.controller_id().await?;
-        self.set_active_controller(holder);
+        self.read_controller().await?;
         let moved = || {
             tracing::warn!(
                 target: TARGET,
@@ -272,15 +288,15 @@ impl ControlLoop {
             self.resign();
             return Ok(());
         }
-        let fence = self.ctx.epoch_zk_version;
+        let fence = self.ctx.fence();
         self.set_active_controller(-1);
         self.resign();
-        match self.znodes.leave_office(fence).await {
-            Err(ControllerError::Moved) => {
+        match self.store().delete_controller(fence).await {
+            Err(error) if error.is_controller_moved() => {
                 moved();
                 Ok(())
             }
-            result => result,
+            result => Ok(result?),
         }
     }
 }

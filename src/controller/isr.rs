@@ -4,13 +4,13 @@
 //! Answers to `processAlterPartition`, `processIsrChangeNotification` and `processAllocateProducerIds` of Kafka's
 //! `KafkaController`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::assignment::{LeaderAndIsr, join};
 use super::control::{ControlLoop, TARGET};
+use super::error::ControllerResult;
 use super::events::Reply;
-use super::fence::{ControllerError, ControllerResult};
 use super::znodes::StateWrite;
 use crate::protocol::ErrorCode;
 use crate::protocol::codec::StrBytes;
@@ -22,7 +22,6 @@ use crate::protocol::messages::{
 };
 use crate::topic::TopicPartition;
 use crate::zk::json::ProducerIdBlock;
-use crate::zk::paths;
 
 type Outcomes = BTreeMap<TopicPartition, Result<LeaderAndIsr, ErrorCode>>;
 
@@ -53,7 +52,7 @@ impl ControlLoop {
                 tracing::error!(target: TARGET, "[Controller id={}] Error when processing AlterPartition: {error}", self.me);
                 let _ = reply.send(failed(ErrorCode::UnknownServerError));
                 // Kafka goes on after this; a controller that has lost its office does better to know it.
-                return if error == ControllerError::Moved { Err(error) } else { Ok(()) };
+                return if error.is_moved() { Err(error) } else { Ok(()) };
             }
         };
         let _ = reply.send(response);
@@ -167,7 +166,7 @@ impl ControlLoop {
         writes: Vec<(TopicPartition, LeaderAndIsr)>,
         outcomes: &mut Outcomes,
     ) -> ControllerResult {
-        let written = self.znodes.update_states(self.ctx.epoch_zk_version, self.ctx.epoch, writes).await?;
+        let written = self.znodes.update_states(self.ctx.fence(), writes).await?;
         for (partition, write) in written {
             let outcome = match write {
                 StateWrite::Written(state) => {
@@ -220,14 +219,15 @@ impl ControlLoop {
 
     /// Notes of brokers with an old inter-broker protocol: they wrote the ISR themselves.
     pub async fn isr_changes(&mut self) -> ControllerResult {
-        let notes = self.znodes.notes(paths::ISR_CHANGE_NOTIFICATION, paths::ISR_CHANGE_PREFIX).await?;
+        let notes = self.store().isr_changes(true).await?;
         let result = self.take_in_isr_changes(&notes).await;
-        self.znodes.delete_all(self.ctx.epoch_zk_version, notes).await?;
+        self.store().delete_isr_changes(&notes, self.ctx.fence()).await?;
         result
     }
 
     async fn take_in_isr_changes(&mut self, notes: &[String]) -> ControllerResult {
-        let partitions = self.znodes.isr_changes(notes).await?;
+        let named = self.store().partitions_of_isr_changes(notes).await?;
+        let partitions: Vec<TopicPartition> = named.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
         if partitions.is_empty() {
             return Ok(());
         }
@@ -262,10 +262,16 @@ impl ControlLoop {
             }
             Some(_) => {}
         }
-        match self.znodes.next_producer_ids(id).await {
-            Ok(block) => AllocateProducerIdsResponse::default()
-                .with_producer_id_start(ProducerId(block.start))
-                .with_producer_id_len(i32::try_from(ProducerIdBlock::SIZE).unwrap_or(i32::MAX)),
+        match self.store().allocate_producer_id_block(id).await {
+            Ok(block) => {
+                let size = i32::try_from(ProducerIdBlock::SIZE).unwrap_or(i32::MAX);
+                self.info(&format!(
+                    "Acquired new producerId block ProducerIdsBlock(assignedBrokerId={id}, firstProducerId={}, size={size})",
+                    block.start
+                ));
+                let response = AllocateProducerIdsResponse::default().with_producer_id_start(ProducerId(block.start));
+                response.with_producer_id_len(size)
+            }
             Err(error) => {
                 tracing::error!(target: TARGET, "Failed to allocate producer ids for broker {id}: {error}");
                 failed(ErrorCode::UnknownServerError)

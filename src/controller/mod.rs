@@ -9,7 +9,7 @@
 //!
 //! Pure decisions, without I/O: `assignment`, `context`, `election`, `partition_machine`, `replica_machine`,
 //! `deletion`, `reassignment`, `batch`, `versions`. What carries them out: `transitions`, `failover`, `brokers`,
-//! `topics`, `reassign`, `elections`, `isr`, through `znodes` (ZooKeeper, fenced by the controller epoch in `fence`)
+//! `topics`, `reassign`, `elections`, `isr`, through `znodes` (ZooKeeper; every write is fenced by the controller epoch)
 //! and `channel` (one task per broker).
 //!
 //! Answers to Kafka's `KafkaController` and the rest of `kafka.controller`.
@@ -23,13 +23,11 @@ mod control;
 pub mod deletion;
 pub mod election;
 mod elections;
+mod error;
 pub mod events;
 mod failover;
-mod fence;
 mod handle;
 mod isr;
-mod notes;
-mod office;
 pub mod partition_machine;
 mod reassign;
 pub mod reassignment;
@@ -43,7 +41,7 @@ mod transitions;
 pub mod versions;
 mod znodes;
 
+pub use error::ControllerError;
 pub use events::{ElectionAnswer, ElectionType};
-pub use fence::ControllerError;
 pub use handle::{Controller, ControllerConfig, ControllerDeps, ControllerHandle, ControllerHooks};
 pub use reassignment::ApiError;

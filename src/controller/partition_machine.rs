@@ -8,6 +8,7 @@ use super::batch::RequestBatch;
 use super::context::ControllerContext;
 use super::election::{ElectionStrategy, elect, has_live_isr};
 use crate::topic::TopicPartition;
+use crate::zk::store::StoreError;
 
 /// State of a partition in the controller's eyes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +53,7 @@ pub enum StateChangeError {
 pub type ElectionResults = Vec<(TopicPartition, Result<LeaderAndIsr, StateChangeError>)>;
 
 /// State of one partition as read from ZooKeeper; `None`: no such znode, or nothing legible in it.
-pub type StateRead = (TopicPartition, Result<Option<LeaderIsrAndControllerEpoch>, String>);
+pub type StateRead = (TopicPartition, Result<Option<LeaderIsrAndControllerEpoch>, StoreError>);
 
 /// Logs a state change that failed, in Kafka's words.
 pub fn log_failed(
@@ -189,7 +190,7 @@ pub fn legible_states(
                 "LeaderAndIsr information doesn't exist for partition {partition} in {} state",
                 ctx.partition_state(&partition)
             )),
-            Err(zk) => StateChangeError::Zk(zk),
+            Err(zk) => StateChangeError::Zk(zk.to_string()),
         };
         failures.push((partition, Err(failed)));
     }

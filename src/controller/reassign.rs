@@ -13,8 +13,8 @@ use super::context::PartitionAndReplica;
 use super::control::{ControlLoop, TARGET};
 use super::deletion;
 use super::election::ElectionStrategy;
+use super::error::{ControllerError, ControllerResult};
 use super::events::{Event, Reply, not_controller_listing, not_controller_reassignments};
-use super::fence::{ControllerError, ControllerResult};
 use super::reassignment::{self, ApiError};
 use super::replica_machine::ReplicaState;
 use super::znodes::StateWrite;
@@ -31,7 +31,7 @@ use crate::protocol::messages::{
     ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse, TopicName,
 };
 use crate::topic::TopicPartition;
-use crate::zk::json::TopicZnode;
+use crate::zk::json::{Reassignment, TopicZnode};
 use crate::zk::paths;
 
 type Outcomes = BTreeMap<TopicPartition, Result<(), ApiError>>;
@@ -98,7 +98,7 @@ impl ControlLoop {
             } else {
                 match self.on_reassignment(&partition, assignment).await {
                     Ok(()) => Ok(()),
-                    Err(ControllerError::Moved) => return Err(ControllerError::Moved),
+                    Err(error) if error.is_moved() => return Err(error),
                     Err(error) => {
                         tracing::error!(
                             target: TARGET,
@@ -150,7 +150,7 @@ impl ControlLoop {
 
     /// What `/admin/reassign_partitions` asks for; answers the partitions taken up. Its creation is watched anew.
     pub async fn zk_reassignment(&mut self) -> ControllerResult<BTreeSet<TopicPartition>> {
-        if !self.znodes.watch_creation(paths::REASSIGN_PARTITIONS).await? {
+        if !self.store().exists(paths::REASSIGN_PARTITIONS, true).await? {
             return Ok(BTreeSet::new());
         }
         let asked = self.znodes.reassignment().await?;
@@ -177,7 +177,7 @@ impl ControlLoop {
         &mut self,
         gone: impl Fn(&TopicPartition, &[i32]) -> bool,
     ) -> ControllerResult {
-        if !self.znodes.watch_creation(paths::REASSIGN_PARTITIONS).await? {
+        if !self.store().exists(paths::REASSIGN_PARTITIONS, true).await? {
             return Ok(());
         }
         let asked = self.znodes.reassignment().await?;
@@ -189,12 +189,10 @@ impl ControlLoop {
                 "No more partitions need to be reassigned. Deleting zk path {}",
                 paths::REASSIGN_PARTITIONS
             ));
-            self.znodes.delete_reassignment(self.ctx.epoch_zk_version).await?;
             // So that the next one is noticed.
             self.queue.put(Event::ZkPartitionReassignment);
-            return Ok(());
         }
-        self.znodes.set_reassignment(self.ctx.epoch_zk_version, left).await
+        Ok(self.store().set_reassignment(&Reassignment { partitions: left }, self.ctx.fence()).await?)
     }
 
     /// Takes up again the running reassignments that `wanted` chooses.
@@ -330,7 +328,7 @@ impl ControlLoop {
         let mut partitions = self.ctx.topic_assignment(topic);
         partitions.insert(partition.partition, assignment.clone());
         let znode = TopicZnode { partitions, topic_id: self.ctx.topic_id(topic) };
-        self.znodes.set_topic(self.ctx.epoch_zk_version, topic, &znode).await?;
+        self.store().set_topic(topic, &znode, Some(self.ctx.fence())).await?;
         self.info(&format!("Successfully updated assignment of partition {partition} to {}", describe(assignment)));
         Ok(())
     }
@@ -383,7 +381,7 @@ impl ControlLoop {
                 )));
             }
             let bumped = vec![(partition.clone(), found.leader_and_isr.new_epoch())];
-            let mut written = self.znodes.update_states(self.ctx.epoch_zk_version, epoch, bumped).await?;
+            let mut written = self.znodes.update_states(self.ctx.fence(), bumped).await?;
             match written.remove(partition) {
                 Some(StateWrite::Written(state)) => {
                     self.info(&format!(

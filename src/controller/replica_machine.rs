@@ -204,7 +204,7 @@ pub fn plan_isr_removal(ctx: &ControllerContext, me: i32, id: i32, reads: Vec<St
                 "Failed to change state of replica {id} for partition {partition} since the leader and isr path in \
                  zookeeper is empty"
             ),
-            Err(zk) => zk,
+            Err(zk) => zk.to_string(),
         };
         log_failed(ctx, me, &PartitionAndReplica::new(partition, id), ReplicaState::Offline, &why);
     }

@@ -11,18 +11,18 @@ use super::context::PartitionAndReplica;
 use super::control::{ControlLoop, TARGET};
 use super::deletion;
 use super::election::ElectionStrategy;
-use super::fence::{ControllerError, ControllerResult};
+use super::error::ControllerResult;
 use super::partition_machine::PartitionState;
 use super::replica_machine::ReplicaState;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::StopReplicaResponse;
 use crate::topic::{TopicPartition, random_id};
 use crate::zk::json::TopicZnode;
-use crate::zk::{ZkError, paths};
+use crate::zk::paths;
 
 impl ControlLoop {
     pub async fn topic_change(&mut self) -> ControllerResult {
-        let found = self.znodes.topics(true).await?;
+        let found = self.znodes.topics().await?;
         let new: BTreeSet<Arc<str>> = found.difference(&self.ctx.topics).cloned().collect();
         let deleted: Vec<Arc<str>> = self.ctx.topics.difference(&found).cloned().collect();
         for topic in &deleted {
@@ -57,9 +57,9 @@ impl ControlLoop {
         for (topic, mut znode) in self.znodes.topic_znodes(topics).await? {
             if znode.topic_id.is_none() && self.settings.versions.topic_ids {
                 znode.topic_id = Some(random_id());
-                match self.znodes.set_topic(self.ctx.epoch_zk_version, &topic, &znode).await {
-                    Ok(()) | Err(ControllerError::Zk(ZkError::NoNode)) => {}
-                    Err(error) => return Err(error),
+                match self.store().set_topic(&topic, &znode, Some(self.ctx.fence())).await {
+                    Err(error) if !error.is_no_node() => return Err(error.into()),
+                    _ => {}
                 }
             }
             if let Some(id) = znode.topic_id {
@@ -137,14 +137,14 @@ impl ControlLoop {
     /// Takes partitions out of a topic's znode that were added while it is being deleted.
     async fn restore_assignment(&mut self, topic: &Arc<str>, mut znode: TopicZnode) -> ControllerResult {
         self.info(&format!("Restoring the partition replica assignment for topic {topic}"));
-        let existing = self.znodes.children(&paths::topic_partitions(topic), false).await?;
+        let existing = self.store().children(&paths::topic_partitions(topic), false).await?;
         znode.partitions.retain(|number, _| existing.contains(&number.to_string()));
         let known = self.ctx.topic_assignment(topic);
         for (number, assignment) in &mut znode.partitions {
             *assignment = known.get(number).cloned().unwrap_or_default();
         }
         znode.topic_id = self.ctx.topic_id(topic);
-        self.znodes.set_topic(self.ctx.epoch_zk_version, topic, &znode).await
+        Ok(self.store().set_topic(topic, &znode, Some(self.ctx.fence())).await?)
     }
 
     // Deletion.
@@ -157,7 +157,7 @@ impl ControlLoop {
             self.me,
             join(&topics)
         );
-        let fence = self.ctx.epoch_zk_version;
+        let fence = self.ctx.fence();
         let unknown: BTreeSet<Arc<str>> = topics.difference(&self.ctx.topics).cloned().collect();
         if !unknown.is_empty() {
             tracing::warn!(
@@ -223,7 +223,7 @@ impl ControlLoop {
     }
 
     async fn complete_deletion(&mut self, topic: &Arc<str>) -> ControllerResult {
-        self.znodes.delete_topic(self.ctx.epoch_zk_version, topic).await?;
+        self.znodes.delete_topic(self.ctx.fence(), topic).await?;
         let deleted = self.ctx.replicas_in_state(topic, ReplicaState::DeletionSuccessful);
         self.change_replicas(&deleted, ReplicaState::NonExistent).await?;
         self.ctx.remove_topic(topic);

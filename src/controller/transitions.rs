@@ -11,7 +11,7 @@ use super::batch::RequestBatch;
 use super::context::PartitionAndReplica;
 use super::control::ControlLoop;
 use super::election::ElectionStrategy;
-use super::fence::ControllerResult;
+use super::error::ControllerResult;
 use super::partition_machine::{self, ElectionResults, PartitionState, StateChangeError};
 use super::replica_machine::{self, IsrRemoval, ReplicaState};
 use super::znodes::StateWrite;
@@ -70,7 +70,7 @@ impl ControlLoop {
         if planned.is_empty() {
             return Ok(());
         }
-        let created = self.znodes.create_states(self.ctx.epoch_zk_version, self.ctx.epoch, planned).await?;
+        let created = self.znodes.create_states(self.ctx.fence(), planned).await?;
         for (partition, state, result) in created {
             match result {
                 Ok(()) => partition_machine::initialized(&mut self.ctx, self.me, batch, &partition, state),
@@ -131,7 +131,7 @@ impl ControlLoop {
         let recovery = self.settings.versions.leader_recovery;
         let planned = partition_machine::plan_election(&self.ctx, states, strategy, &unclean, recovery, results);
         let writes = planned.iter().map(|plan| (plan.partition.clone(), plan.state.clone())).collect();
-        let mut written = self.znodes.update_states(self.ctx.epoch_zk_version, self.ctx.epoch, writes).await?;
+        let mut written = self.znodes.update_states(self.ctx.fence(), writes).await?;
         let mut retry = Vec::new();
         for plan in planned {
             match written.remove(&plan.partition) {
@@ -201,7 +201,7 @@ impl ControlLoop {
                     }
                 }
             }
-            let written = self.znodes.update_states(self.ctx.epoch_zk_version, self.ctx.epoch, writes).await?;
+            let written = self.znodes.update_states(self.ctx.fence(), writes).await?;
             remaining = Vec::new();
             for (partition, write) in written {
                 let replica = PartitionAndReplica::new(partition.clone(), broker);

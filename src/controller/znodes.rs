@@ -1,21 +1,27 @@
-//! What the controller reads and writes in ZooKeeper, in its own terms: brokers, topics, partition states, and the
-//! notes others leave for it. Many znodes are read or written at once (pipelined).
+//! What the controller reads and writes in ZooKeeper, in its own terms: brokers, topics and partition states as the
+//! context keeps them, and the few things that concern nobody else. Everything goes through [`Store`].
 //!
-//! Answers to the controller's part of Kafka's `KafkaZkClient`. Owns the session's handle and nothing else.
+//! One broker or topic whose znode cannot be read is logged and left out: it must not keep the controller from the
+//! others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use futures::future::{join_all, try_join_all};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, stream};
 
 use super::assignment::{LeaderAndIsr, LeaderIsrAndControllerEpoch};
 use super::context::{Broker, BrokerEndpoint};
-use super::fence::{ControllerError, ControllerResult, fenced_create, fenced_delete, fenced_set};
+use super::error::ControllerResult;
 use super::partition_machine::StateRead;
 use crate::topic::TopicPartition;
-use crate::zk::json::{BrokerRegistration, EntityConfig, JsonError, PartitionState, TopicZnode};
-use crate::zk::{ANY_VERSION, Stat, Zk, ZkError, paths};
+use crate::zk::json::{FeatureStatus, FeatureZnode, PartitionState, TopicZnode};
+use crate::zk::paths;
+use crate::zk::store::{ControllerEpoch, RegisteredBroker, Store, StoreError, VersionedState};
+
+const TARGET: &str = "kafka.controller.KafkaController";
+/// Reads polled together; the session bounds what is really in flight.
+const PIPELINE: usize = 64;
 
 /// What became of a conditional write of one partition's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,29 +30,23 @@ pub enum StateWrite {
     Written(LeaderAndIsr),
     /// Somebody wrote in between.
     BadVersion,
-    Failed(ZkError),
+    Failed(StoreError),
 }
 
-/// The controller's hand on ZooKeeper. `fence` arguments are the version of `/controller_epoch`.
+/// The controller's hand on ZooKeeper.
 #[derive(Clone)]
 pub struct Znodes {
-    pub zk: Arc<dyn Zk>,
+    pub store: Arc<Store>,
 }
 
-fn illegible(path: &str) -> impl FnOnce(JsonError) -> ControllerError + '_ {
-    move |error| ControllerError::Znode(format!("Failed to parse the data of {path}: {error}"))
-}
-
-fn log_illegible(path: &str, error: &JsonError) {
-    tracing::error!(target: "kafka.controller.KafkaController", "Failed to parse the data of {path}: {error}");
-}
-
-/// A missing znode as `None`.
-pub fn optional<T>(result: Result<T, ZkError>) -> ControllerResult<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(ZkError::NoNode) => Ok(None),
-        Err(error) => Err(error.into()),
+/// What cannot be read counts as missing.
+fn legible<T>(read: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
+    match read {
+        Err(error @ StoreError::BadData { .. }) => {
+            tracing::error!(target: TARGET, "{error}");
+            Ok(None)
+        }
+        read => read,
     }
 }
 
@@ -59,177 +59,132 @@ fn security_protocol(name: &str) -> i16 {
     }
 }
 
-fn to_broker(id: i32, registration: BrokerRegistration, epoch: i64) -> Broker {
-    let endpoints = registration.endpoints.into_iter().map(|endpoint| BrokerEndpoint {
+fn to_broker(id: i32, broker: RegisteredBroker) -> Broker {
+    let endpoints = broker.registration.endpoints.into_iter().map(|endpoint| BrokerEndpoint {
         security_protocol: security_protocol(&endpoint.security_protocol),
         listener: endpoint.listener,
         host: endpoint.host,
         port: endpoint.port,
     });
-    Broker { id, endpoints: endpoints.collect(), rack: registration.rack, epoch }
+    Broker { id, endpoints: endpoints.collect(), rack: broker.registration.rack, epoch: broker.epoch }
 }
 
-fn to_info(state: PartitionState, stat: Stat) -> LeaderIsrAndControllerEpoch {
+fn to_info(found: VersionedState) -> LeaderIsrAndControllerEpoch {
     let leader_and_isr = LeaderAndIsr {
-        leader: state.leader,
-        leader_epoch: state.leader_epoch,
-        isr: state.isr,
-        recovering: state.leader_recovery_state == 1,
-        partition_epoch: stat.version,
+        leader: found.state.leader,
+        leader_epoch: found.state.leader_epoch,
+        isr: found.state.isr,
+        recovering: found.state.leader_recovery_state == 1,
+        partition_epoch: found.version,
     };
-    LeaderIsrAndControllerEpoch { leader_and_isr, controller_epoch: state.controller_epoch }
+    LeaderIsrAndControllerEpoch { leader_and_isr, controller_epoch: found.state.controller_epoch }
 }
 
-fn encode_state(state: &LeaderAndIsr, controller_epoch: i32) -> Bytes {
-    let state = PartitionState {
+fn to_znode(state: &LeaderAndIsr, controller_epoch: i32) -> PartitionState {
+    PartitionState {
         leader: state.leader,
         leader_epoch: state.leader_epoch,
         isr: state.isr.clone(),
         controller_epoch,
         leader_recovery_state: i8::from(state.recovering),
-    };
-    state.encode()
+    }
+}
+
+/// Runs requests with bounded overlap; results in their order.
+async fn pipelined<T>(requests: Vec<BoxFuture<'_, T>>) -> Vec<T> {
+    stream::iter(requests).buffered(PIPELINE).collect().await
 }
 
 impl Znodes {
-    /// Children by name; none if the parent is missing.
-    pub async fn children(&self, path: &str, watch: bool) -> ControllerResult<Vec<String>> {
-        let found = optional(self.zk.get_children(path, watch).await)?;
-        let mut names = found.map(|(names, _)| names).unwrap_or_default();
-        names.sort();
-        Ok(names)
-    }
-
-    pub async fn data(&self, path: &str) -> ControllerResult<Option<(Bytes, Stat)>> {
-        optional(self.zk.get_data(path, false).await)
-    }
-
-    // Brokers.
-
-    /// One broker, with a watch on its registration. One that nobody can make sense of counts as missing: it cannot
-    /// be talked to, and must not keep the controller from the others.
+    /// One broker, with a watch on its registration.
     pub async fn broker(&self, id: i32) -> ControllerResult<Option<Broker>> {
-        let path = paths::broker(id);
-        let Some((data, stat)) = optional(self.zk.get_data(&path, true).await)? else { return Ok(None) };
-        match BrokerRegistration::decode(&data) {
-            Ok(registration) => Ok(Some(to_broker(id, registration, stat.czxid))),
-            Err(error) => {
-                log_illegible(&path, &error);
-                Ok(None)
-            }
-        }
+        Ok(legible(self.store.broker(id, true).await)?.map(|broker| to_broker(id, broker)))
     }
 
     /// All registered brokers, with watches on their coming and going and on each registration.
     pub async fn brokers(&self) -> ControllerResult<Vec<Broker>> {
-        let names = self.children(paths::BROKER_IDS, true).await?;
-        let ids = names.iter().filter_map(|name| name.parse().ok());
-        let brokers = try_join_all(ids.map(|id| self.broker(id))).await?;
-        Ok(brokers.into_iter().flatten().collect())
+        let ids = self.store.broker_ids(true).await?;
+        let mut brokers = Vec::with_capacity(ids.len());
+        for broker in pipelined(ids.into_iter().map(|id| self.broker(id).boxed()).collect()).await {
+            brokers.extend(broker?);
+        }
+        Ok(brokers)
     }
 
-    // Topics.
-
-    pub async fn topics(&self, watch: bool) -> ControllerResult<BTreeSet<Arc<str>>> {
-        let names = self.children(paths::TOPICS, watch).await?;
-        Ok(names.into_iter().map(Arc::from).collect())
+    /// All topics, with a watch on their coming and going.
+    pub async fn topics(&self) -> ControllerResult<BTreeSet<Arc<str>>> {
+        Ok(self.store.topics(true).await?.into_iter().map(Arc::from).collect())
     }
 
-    /// Assignments and ids of topics, with a watch on each; topics without a (legible) znode are left out.
+    /// Assignments and ids of topics, with a watch on each.
     pub async fn topic_znodes(&self, topics: &BTreeSet<Arc<str>>) -> ControllerResult<Vec<(Arc<str>, TopicZnode)>> {
-        let reads = topics.iter().map(|topic| async move {
-            let path = paths::topic(topic);
-            let Some((data, _)) = optional(self.zk.get_data(&path, true).await)? else { return Ok(None) };
-            let znode = TopicZnode::decode(&data).map_err(|error| log_illegible(&path, &error)).ok();
-            Ok::<_, ControllerError>(znode.map(|znode| (topic.clone(), znode)))
-        });
-        Ok(try_join_all(reads).await?.into_iter().flatten().collect())
-    }
-
-    pub async fn set_topic(&self, fence: i32, topic: &str, znode: &TopicZnode) -> ControllerResult {
-        fenced_set(&*self.zk, fence, paths::topic(topic), znode.encode(), ANY_VERSION).await?;
-        Ok(())
-    }
-
-    /// Deletes the topic's znode with all below it, its configuration, and the mark for deletion.
-    pub async fn delete_topic(&self, fence: i32, topic: &str) -> ControllerResult {
-        self.delete_recursively(fence, paths::topic(topic)).await?;
-        fenced_delete(&*self.zk, fence, paths::entity("topics", topic)).await?;
-        fenced_delete(&*self.zk, fence, paths::delete_topic(topic)).await
-    }
-
-    /// Leaf first.
-    async fn delete_recursively(&self, fence: i32, root: String) -> ControllerResult {
-        let mut levels = vec![vec![root]];
-        while let Some(level) = levels.last().filter(|level| !level.is_empty()) {
-            let below = level.iter().map(|path| async move {
-                let names = self.children(path, false).await?;
-                Ok::<_, ControllerError>(names.iter().map(|name| paths::child(path, name)).collect::<Vec<_>>())
-            });
-            let below = try_join_all(below).await?.into_iter().flatten().collect();
-            levels.push(below);
+        let reads = topics
+            .iter()
+            .map(|topic| async move { (topic.clone(), legible(self.store.topic(topic, true).await)) }.boxed());
+        let mut found = Vec::with_capacity(topics.len());
+        for (topic, read) in pipelined(reads.collect()).await {
+            if let Some(znode) = read? {
+                found.push((topic, znode));
+            }
         }
-        for level in levels.into_iter().rev() {
-            self.delete_all(fence, level).await?;
-        }
-        Ok(())
+        Ok(found)
     }
 
-    /// Deletes many znodes at once; missing ones are no error.
-    pub async fn delete_all(&self, fence: i32, paths: Vec<String>) -> ControllerResult {
-        try_join_all(paths.into_iter().map(|path| fenced_delete(&*self.zk, fence, path))).await?;
-        Ok(())
-    }
-
+    /// Topics marked for deletion, with a watch on the list.
     pub async fn topic_deletions(&self) -> ControllerResult<BTreeSet<Arc<str>>> {
-        let names = self.children(paths::DELETE_TOPICS, true).await?;
-        Ok(names.into_iter().map(Arc::from).collect())
+        Ok(self.store.topic_deletions(true).await?.into_iter().map(Arc::from).collect())
     }
 
     /// Takes topics off the list of those to delete.
-    pub async fn delete_topic_deletions(&self, fence: i32, topics: &BTreeSet<Arc<str>>) -> ControllerResult {
-        self.delete_all(fence, topics.iter().map(|topic| paths::delete_topic(topic)).collect()).await
+    pub async fn delete_topic_deletions(
+        &self,
+        fence: ControllerEpoch,
+        topics: &BTreeSet<Arc<str>>,
+    ) -> ControllerResult {
+        let names: Vec<String> = topics.iter().map(|topic| topic.to_string()).collect();
+        Ok(self.store.delete_topic_deletions(&names, fence).await?)
+    }
+
+    /// Deletes the topic's znode with all below it, its configuration, and the mark for deletion.
+    pub async fn delete_topic(&self, fence: ControllerEpoch, topic: &str) -> ControllerResult {
+        let names = [topic.to_owned()];
+        self.store.delete_topic(topic, fence).await?;
+        self.store.delete_topic_configs(&names, fence).await?;
+        Ok(self.store.delete_topic_deletions(&names, fence).await?)
     }
 
     /// Of these topics, the ones whose configuration allows a leader outside the ISR; `default` stands in for those
     /// that do not say. Topics whose configuration cannot be read are left out, with a log line.
     pub async fn unclean_topics(&self, topics: BTreeSet<Arc<str>>, default: bool) -> BTreeSet<Arc<str>> {
-        let reads = topics.into_iter().map(|topic| async move {
-            let path = paths::entity("topics", &topic);
-            let config = match self.data(&path).await {
-                Ok(Some((data, _))) => EntityConfig::decode(&data).map_err(illegible(&path)),
-                Ok(None) => Ok(EntityConfig::default()),
-                Err(error) => Err(error),
-            };
-            let allowed = match config {
-                Ok(config) => match config.config.get("unclean.leader.election.enable") {
-                    Some(value) => value.trim().eq_ignore_ascii_case("true"),
-                    None => default,
-                },
+        let mut allowed = BTreeSet::new();
+        for topic in topics {
+            match self.store.entity_config("topics", &topic).await {
+                Ok(config) => {
+                    let value = config.get("unclean.leader.election.enable");
+                    if value.map_or(default, |value| value.trim().eq_ignore_ascii_case("true")) {
+                        allowed.insert(topic);
+                    }
+                }
                 Err(error) => {
                     tracing::error!(target: "state.change.logger", "Configuration of topic {topic}: {error}");
-                    false
                 }
-            };
-            allowed.then_some(topic)
-        });
-        join_all(reads).await.into_iter().flatten().collect()
+            }
+        }
+        allowed
     }
 
     // Partition states.
 
-    /// States of partitions. A znode that cannot be read counts as missing.
+    /// States of partitions, each with its own outcome. One that cannot be read counts as missing.
     pub async fn read_states(&self, partitions: &[TopicPartition]) -> Vec<StateRead> {
-        let reads = partitions.iter().map(|partition| async move {
-            let path = paths::partition_state(&partition.topic, partition.partition);
-            let read = match self.zk.get_data(&path, false).await {
-                Ok((data, stat)) => Ok(PartitionState::decode(&data).ok().map(|state| to_info(state, stat))),
-                Err(ZkError::NoNode) => Ok(None),
-                Err(error) => Err(error.to_string()),
+        let reads = partitions.iter().map(|partition| {
+            let read = async move {
+                let read = legible(self.store.partition_state(partition).await);
+                (partition.clone(), read.map(|found| found.map(to_info)))
             };
-            (partition.clone(), read)
+            read.boxed()
         });
-        join_all(reads).await
+        pipelined(reads.collect()).await
     }
 
     /// The states there are, of these partitions. Any failure to read is an error.
@@ -239,7 +194,7 @@ impl Znodes {
     ) -> ControllerResult<Vec<(TopicPartition, LeaderIsrAndControllerEpoch)>> {
         let mut known = Vec::with_capacity(partitions.len());
         for (partition, read) in self.read_states(partitions).await {
-            if let Some(info) = read.map_err(ControllerError::Znode)? {
+            if let Some(info) = read? {
                 known.push((partition, info));
             }
         }
@@ -249,58 +204,65 @@ impl Znodes {
     /// Creates the state znodes of new partitions, and their parents. Answers per partition what went wrong.
     pub async fn create_states(
         &self,
-        fence: i32,
-        controller_epoch: i32,
+        fence: ControllerEpoch,
         states: Vec<(TopicPartition, LeaderAndIsr)>,
-    ) -> ControllerResult<Vec<(TopicPartition, LeaderAndIsr, Result<(), ZkError>)>> {
-        let topics: BTreeSet<&Arc<str>> = states.iter().map(|(partition, _)| &partition.topic).collect();
-        self.create_empty(fence, topics.iter().map(|topic| paths::topic_partitions(topic)).collect()).await?;
-        let parents = states.iter().map(|(p, _)| paths::topic_partition(&p.topic, p.partition)).collect();
-        self.create_empty(fence, parents).await?;
-        let creations = states.into_iter().map(|(partition, state)| async move {
-            let path = paths::partition_state(&partition.topic, partition.partition);
-            let data = encode_state(&state, controller_epoch);
-            match fenced_create(&*self.zk, fence, path, data).await {
-                Ok(_) => Ok((partition, state, Ok(()))),
-                Err(ControllerError::Zk(error)) => Ok((partition, state, Err(error))),
-                Err(error) => Err(error),
-            }
-        });
-        try_join_all(creations).await
-    }
-
-    /// Creates directories; what is there already, or fails otherwise, shows when something is put into it.
-    async fn create_empty(&self, fence: i32, paths: Vec<String>) -> ControllerResult {
-        let creations = paths.into_iter().map(|path| fenced_create(&*self.zk, fence, path, Bytes::new()));
-        for created in join_all(creations).await {
-            if created == Err(ControllerError::Moved) {
-                return Err(ControllerError::Moved);
-            }
-        }
-        Ok(())
+    ) -> ControllerResult<Vec<(TopicPartition, LeaderAndIsr, Result<(), StoreError>)>> {
+        let znodes: Vec<_> = states.iter().map(|(p, state)| (p.clone(), to_znode(state, fence.epoch))).collect();
+        let results = self.store.create_partition_states(&znodes, fence).await?;
+        let zipped = states.into_iter().zip(results);
+        Ok(zipped.map(|((partition, state), (_, result))| (partition, state, result.map(|_| ()))).collect())
     }
 
     /// Writes states, each on condition that the znode still has the state's partition epoch.
     pub async fn update_states(
         &self,
-        fence: i32,
-        controller_epoch: i32,
+        fence: ControllerEpoch,
         states: Vec<(TopicPartition, LeaderAndIsr)>,
     ) -> ControllerResult<BTreeMap<TopicPartition, StateWrite>> {
-        let writes = states.into_iter().map(|(partition, mut state)| async move {
-            let path = paths::partition_state(&partition.topic, partition.partition);
-            let data = encode_state(&state, controller_epoch);
-            let write = match fenced_set(&*self.zk, fence, path, data, state.partition_epoch).await {
-                Ok(stat) => {
-                    state.partition_epoch = stat.version;
-                    StateWrite::Written(state)
-                }
-                Err(ControllerError::Zk(ZkError::BadVersion)) => StateWrite::BadVersion,
-                Err(ControllerError::Zk(error)) => StateWrite::Failed(error),
-                Err(error) => return Err(error),
+        let with_versions = states.iter().map(|(p, s)| (p.clone(), to_znode(s, fence.epoch), s.partition_epoch));
+        let results = self.store.set_partition_states(&with_versions.collect::<Vec<_>>(), fence).await?;
+        let writes = states.into_iter().zip(results).map(|((partition, state), (_, result))| {
+            let write = match result {
+                Ok(version) => StateWrite::Written(LeaderAndIsr { partition_epoch: version, ..state }),
+                Err(error) if error.is_bad_version() => StateWrite::BadVersion,
+                Err(error) => StateWrite::Failed(error),
             };
-            Ok((partition, write))
+            (partition, write)
         });
-        Ok(try_join_all(writes).await?.into_iter().collect())
+        Ok(writes.collect())
+    }
+
+    // What only a controller does.
+
+    /// Makes sure that `/feature` says "enabled" in the newest form. Answers the data version written, `None` if
+    /// nothing had to be.
+    pub async fn enable_features(&self) -> ControllerResult<Option<i32>> {
+        let enabled = FeatureZnode::enabled();
+        let Some((found, _)) = self.store.feature(false).await? else {
+            tracing::info!(target: TARGET, "Creating FeatureZNode at path: {} with contents: {enabled:?}", paths::FEATURE);
+            self.store.create_feature(&enabled).await?;
+            return Ok(self.store.feature(false).await?.map(|(_, version)| version));
+        };
+        let features = match found.status {
+            FeatureStatus::Enabled => found.features.clone(),
+            FeatureStatus::Disabled => BTreeMap::new(),
+        };
+        let wanted = FeatureZnode { features, ..enabled };
+        if wanted == found {
+            return Ok(None);
+        }
+        tracing::info!(target: TARGET, "Updating FeatureZNode at path: {} with contents: {wanted:?}", paths::FEATURE);
+        Ok(Some(self.store.set_feature(&wanted).await?))
+    }
+
+    /// What `/admin/reassign_partitions` asks for; nothing if it is missing or cannot be read.
+    pub async fn reassignment(&self) -> ControllerResult<BTreeMap<TopicPartition, Vec<i32>>> {
+        Ok(legible(self.store.reassignment().await)?.map(|znode| znode.partitions).unwrap_or_default())
+    }
+
+    /// What `/admin/preferred_replica_election` asks for; nothing if it is missing or cannot be read.
+    pub async fn preferred_election(&self) -> ControllerResult<BTreeSet<TopicPartition>> {
+        let found = legible(self.store.preferred_election().await)?;
+        Ok(found.map(|znode| znode.partitions.into_iter().collect()).unwrap_or_default())
     }
 }

@@ -26,7 +26,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
 use bytes::Bytes;
-use futures::{StreamExt, stream};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, stream};
 
 use super::json::JsonError;
 use super::{CreateMode, Op, Stat, Zk, ZkError, paths};
@@ -209,17 +210,24 @@ impl Store {
     }
 }
 
-/// Runs many requests with bounded overlap; results in the order of the requests, or the first error.
-async fn pipelined<T, F>(requests: impl Iterator<Item = F>) -> Result<Vec<T>, StoreError>
+/// Runs many requests with bounded overlap; results in the order of the requests, or the first error. The requests are boxed
+/// here, and not made one by one while others run: so the future may be used in a spawned task (rustc cannot prove an
+/// iterator of borrowing closures `Send` across an await).
+fn pipelined<'a, T, F>(requests: impl Iterator<Item = F>) -> BoxFuture<'a, Result<Vec<T>, StoreError>>
 where
-    F: Future<Output = Result<T, StoreError>>,
+    T: Send + 'a,
+    F: Future<Output = Result<T, StoreError>> + Send + 'a,
 {
-    let mut results = stream::iter(requests).buffered(PIPELINE);
-    let mut all = Vec::new();
-    while let Some(result) = results.next().await {
-        all.push(result?);
-    }
-    Ok(all)
+    let requests: Vec<BoxFuture<'a, Result<T, StoreError>>> = requests.map(FutureExt::boxed).collect();
+    let run = async move {
+        let mut all = Vec::with_capacity(requests.len());
+        let mut results = stream::iter(requests).buffered(PIPELINE);
+        while let Some(result) = results.next().await {
+            all.push(result?);
+        }
+        Ok(all)
+    };
+    run.boxed()
 }
 
 /// Text pairs, as configurations are.

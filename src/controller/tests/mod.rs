@@ -1,0 +1,7 @@
+//! The whole controller on an in-memory ZooKeeper, with a channel that only records: what it writes, compared with
+//! what Kafka was recorded to write, and what it sends.
+
+mod brokers;
+mod office;
+mod reassign;
+mod topics;
