@@ -13,16 +13,10 @@ fn main() {
     let args: Vec<String> = args.collect();
     let code = match name.as_str() {
         "kafka.Kafka" | "kafka-server-start" => match ottla::tools::server_start::parse(&args) {
-            Ok(server) => start(server),
+            Ok(server) => ottla::broker::main(&server.file, &server.overrides),
             Err(code) => code,
         },
         _ => ottla::tools::run(&name, &args),
     };
     std::process::exit(code);
-}
-
-/// Runs the broker until it is told to end.
-fn start(server: ottla::tools::server_start::ServerArgs) -> i32 {
-    ottla::tools::output::err(&format!("There is no broker here yet to run with {}\n", server.file.display()));
-    1
 }

@@ -1,4 +1,7 @@
-//! Small things every layer needs and no layer owns: the disk seam and crash-safe file replacement.
+//! Small things every layer needs and no layer owns: the disk seam, crash-safe file replacement, the wall clock, and
+//! log lines in Kafka's format.
 
+pub mod clock;
 pub mod crashsafe;
 pub mod disk;
+pub mod logging;

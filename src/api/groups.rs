@@ -1,0 +1,104 @@
+//! Requests of consumer groups, handed to the coordinator. What the coordinator cannot know is decided here: which
+//! partitions exist, and version 0 of the offset requests, whose offsets live in ZooKeeper.
+//! Answers to the group handlers of `KafkaApis` (spec log 4.3, 4.7-4.9).
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::reply::Reply;
+use super::{Api, RequestContext, zk_offsets};
+use crate::group::{GroupRequestContext, client_host};
+use crate::protocol::ErrorCode;
+use crate::protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
+use crate::protocol::messages::{DescribeGroupsRequest, OffsetCommitRequest, OffsetCommitResponse, RequestKind};
+
+/// Bits of READ, DELETE and DESCRIBE, all the operations there are on a group.
+const ALL_GROUP_OPERATIONS: i32 = 0b1_0100_1000;
+
+pub fn handle(api: &Arc<Api>, ctx: RequestContext, request: RequestKind) -> Reply {
+    let context = GroupRequestContext {
+        api_version: ctx.version,
+        client_id: Arc::from(ctx.client_id()),
+        client_host: Arc::from(client_host(ctx.address.ip())),
+    };
+    match request {
+        RequestKind::JoinGroup(r) => {
+            let groups = api.groups.clone();
+            Reply::Exclusive(Box::pin(async move { ctx.responder().finish(&groups.join_group(&context, r).await) }))
+        }
+        RequestKind::SyncGroup(r) => {
+            let groups = api.groups.clone();
+            Reply::Exclusive(Box::pin(async move { ctx.responder().finish(&groups.sync_group(&context, r).await) }))
+        }
+        RequestKind::Heartbeat(r) => ctx.responder().reply(&api.groups.heartbeat(&r)),
+        RequestKind::LeaveGroup(r) => ctx.responder().reply(&api.groups.leave_group(&context, &r)),
+        RequestKind::OffsetCommit(r) => offset_commit(api, ctx, r),
+        RequestKind::OffsetFetch(r) if ctx.version == 0 => zk_offsets::fetch(api, ctx, r),
+        RequestKind::OffsetFetch(r) => ctx.responder().reply(&api.groups.offset_fetch(ctx.version, r)),
+        RequestKind::DescribeGroups(r) => describe(api, &ctx, &r),
+        RequestKind::ListGroups(r) => ctx.responder().reply(&api.groups.list_groups(ctx.version, &r)),
+        _ => Reply::Close(format!("Request api key {} has no handler", ctx.api_key)),
+    }
+}
+
+fn describe(api: &Api, ctx: &RequestContext, request: &DescribeGroupsRequest) -> Reply {
+    let mut response = api.groups.describe_groups(ctx.version, request);
+    if request.include_authorized_operations {
+        for group in &mut response.groups {
+            group.authorized_operations = ALL_GROUP_OPERATIONS;
+        }
+    }
+    ctx.responder().reply(&response)
+}
+
+/// Commits what exists; partitions nobody knows are refused one by one.
+fn offset_commit(api: &Arc<Api>, ctx: RequestContext, mut request: OffsetCommitRequest) -> Reply {
+    let image = api.metadata.snapshot();
+    let unknown: HashSet<(Arc<str>, i32)> = request
+        .topics
+        .iter()
+        .flat_map(|topic| topic.partitions.iter().map(|p| (&**topic.name, p.partition_index)))
+        .filter(|(topic, partition)| image.partition(topic, *partition).is_none())
+        .map(|(topic, partition)| (Arc::from(topic), partition))
+        .collect();
+    let api = api.clone();
+    Reply::Exclusive(Box::pin(async move {
+        let asked = request.clone();
+        for topic in &mut request.topics {
+            let name: Arc<str> = Arc::from(&**topic.name);
+            topic.partitions.retain(|p| !unknown.contains(&(name.clone(), p.partition_index)));
+        }
+        request.topics.retain(|topic| !topic.partitions.is_empty());
+        let committed = if request.topics.is_empty() {
+            OffsetCommitResponse::default()
+        } else if ctx.version == 0 {
+            zk_offsets::commit(&api, &request).await
+        } else {
+            api.groups.offset_commit(request).await
+        };
+        ctx.responder().finish(&merge(&asked, &unknown, &committed))
+    }))
+}
+
+/// The answer in the order of the request: the coordinator's codes, and the refusals.
+fn merge(
+    asked: &OffsetCommitRequest,
+    unknown: &HashSet<(Arc<str>, i32)>,
+    committed: &OffsetCommitResponse,
+) -> OffsetCommitResponse {
+    let topics = asked.topics.iter().map(|topic| {
+        let name: Arc<str> = Arc::from(&**topic.name);
+        let answers = committed.topics.iter().find(|t| t.name == topic.name);
+        let partitions = topic.partitions.iter().map(|p| {
+            let answer = answers.and_then(|t| t.partitions.iter().find(|a| a.partition_index == p.partition_index));
+            let code = if unknown.contains(&(name.clone(), p.partition_index)) {
+                ErrorCode::UnknownTopicOrPartition.code()
+            } else {
+                answer.map_or(ErrorCode::UnknownServerError.code(), |a| a.error_code)
+            };
+            OffsetCommitResponsePartition::default().with_partition_index(p.partition_index).with_error_code(code)
+        });
+        OffsetCommitResponseTopic::default().with_name(topic.name.clone()).with_partitions(partitions.collect())
+    });
+    OffsetCommitResponse::default().with_topics(topics.collect())
+}

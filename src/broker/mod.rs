@@ -1,0 +1,86 @@
+//! The composition root: builds every part of the broker in Kafka's order, and takes it down in reverse.
+//!
+//! - [`startup`]: from configuration to a serving broker; [`shutdown`]: back again.
+//! - [`settings`]: each part's configuration; [`tasks`]: what runs by the clock.
+//! - [`identity`]: cluster id, broker id and `meta.properties`.
+//! - the rest are small adapters between parts that do not know each other.
+//!
+//! Answers to Kafka's `Kafka` and `KafkaServer` (spec zookeeper 2).
+
+mod config_changes;
+mod controller_channel;
+mod features;
+mod hooks;
+mod identity;
+mod log_dirs;
+mod offsets_log;
+mod settings;
+mod shutdown;
+mod startup;
+mod tasks;
+
+use std::path::Path;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::BrokerConfig;
+use crate::util::logging;
+
+pub use startup::Broker;
+
+const LOGGER: &str = "kafka.Kafka$";
+
+/// Runs a broker until a signal ends it. Returns the process's exit code: 0, or 1 when it could not start.
+pub fn main(file: &Path, overrides: &[(String, String)]) -> i32 {
+    logging::init();
+    let config = match BrokerConfig::load(file, overrides) {
+        Ok(config) => config,
+        Err(error) => {
+            tracing::error!(target: LOGGER, "Exiting Kafka due to fatal exception: {}: {error}", error.java_class());
+            return 1;
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("ottla").build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(run(config)),
+        Err(error) => {
+            tracing::error!(target: LOGGER, "Exiting Kafka due to fatal exception: cannot start threads: {error}");
+            1
+        }
+    }
+}
+
+async fn run(config: BrokerConfig) -> i32 {
+    // From here on a signal is noticed, also while starting.
+    let signals = signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
+    let (mut terminate, mut interrupt) = match signals {
+        Ok(signals) => signals,
+        Err(error) => {
+            tracing::error!(target: LOGGER, "Exiting Kafka due to fatal exception: cannot handle signals: {error}");
+            return 1;
+        }
+    };
+    let starting = Broker::start(config);
+    let started = tokio::select! {
+        started = starting => started,
+        _ = terminate.recv() => return 143,
+        _ = interrupt.recv() => return 130,
+    };
+    let broker = match started {
+        Ok(broker) => broker,
+        Err(error) => {
+            tracing::error!(target: LOGGER, "Exiting Kafka due to fatal exception during startup. {error:#}");
+            return 1;
+        }
+    };
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!(target: LOGGER, "Terminating process due to signal SIGTERM"),
+        _ = interrupt.recv() => tracing::info!(target: LOGGER, "Terminating process due to signal SIGINT"),
+        reason = broker.halted() => {
+            tracing::error!(target: LOGGER, "Halting: {reason}");
+            return 1;
+        }
+    }
+    broker.shutdown().await;
+    0
+}

@@ -1,0 +1,303 @@
+//! From configuration to a serving broker, in Kafka's order (spec zookeeper 2.2), with one difference: sockets are
+//! bound before the broker registers, so that a port in use is found before anyone hears of us.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::config_changes::ConfigChanges;
+use super::controller_channel::{ControllerBlocks, ControllerChannel};
+use super::offsets_log::ReplicatedOffsets;
+use super::{features, hooks, identity, log_dirs, settings, tasks};
+use crate::api::{Api, ApiSettings};
+use crate::config::{BrokerConfig, LogConfig, SecurityProtocol};
+use crate::controller::channel::{NetworkChannel, plain_connector};
+use crate::controller::{Controller, ControllerDeps, ControllerHandle};
+use crate::group::{GroupCoordinator, SystemClock};
+use crate::log::{FailureHandler, LogManager, ManagerOptions, ProducerStateConfig};
+use crate::metadata::MetadataCache;
+use crate::net::listener::{self, ConnectionCounts, Listener, ListenerLimits};
+use crate::replica::ReplicaTable;
+use crate::replica::session::FetchSessions;
+use crate::replica::table::ReplicaSettings;
+use crate::topic::GROUP_METADATA_TOPIC;
+use crate::txn::producer_ids::ProducerIds;
+use crate::util::clock;
+use crate::util::disk::{Disk, RealDisk};
+use crate::zk::json::BrokerRegistration;
+use crate::zk::session::Session;
+use crate::zk::store::Store;
+
+const LOGGER: &str = "kafka.server.KafkaServer";
+
+/// A serving broker.
+pub struct Broker {
+    pub(super) id: i32,
+    pub(super) config: Arc<BrokerConfig>,
+    pub(super) store: Arc<Store>,
+    pub(super) logs: Arc<LogManager>,
+    pub(super) replicas: Arc<ReplicaTable>,
+    pub(super) groups: GroupCoordinator,
+    pub(super) controller: ControllerHandle,
+    pub(super) to_controller: Arc<ControllerChannel>,
+    /// True ends accepting, connections and periodic tasks.
+    pub(super) stopping: watch::Sender<bool>,
+    pub(super) halt: watch::Receiver<Option<String>>,
+    pub(super) acceptors: JoinSet<()>,
+    pub(super) tasks: JoinSet<()>,
+    pub(super) followers: Vec<JoinHandle<()>>,
+}
+
+fn millis(value: i32) -> Duration {
+    Duration::from_millis(u64::try_from(value).unwrap_or(0))
+}
+
+impl Broker {
+    /// Starts everything; on return the broker serves.
+    pub async fn start(config: BrokerConfig) -> anyhow::Result<Broker> {
+        for warning in config.warnings() {
+            tracing::warn!(target: "kafka.server.KafkaConfig", "{warning}");
+        }
+        check_supported(&config)?;
+        tracing::info!(target: LOGGER, "starting");
+        let zk = Arc::new(Session::connect(settings::zookeeper(&config)).await.with_context(|| {
+            format!("cannot connect to ZooKeeper (zookeeper.connect={})", config.string("zookeeper.connect"))
+        })?);
+        let store = Arc::new(Store::new(zk));
+        store.ensure_top_level_paths().await.context("cannot create the top level paths in ZooKeeper")?;
+
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let identity = identity::establish(&store, &config, disk.as_ref()).await?;
+        let (id, cluster_id) = (identity.broker_id, identity.cluster_id.clone());
+        tracing::info!(target: LOGGER, "Cluster ID = {cluster_id}");
+        let config = Arc::new(with_dynamic(config, &store, id).await?);
+
+        // From here on the directories are locked: no other process can be this broker.
+        let (on_failure, failures) = log_dirs::channel();
+        let options = log_options(&config, &store, disk.clone(), identity.offline.clone(), on_failure).await?;
+        let loaded = tokio::task::spawn_blocking(move || LogManager::start(options)).await;
+        let logs = loaded.context("loading the logs failed")??;
+        identity.write(disk.as_ref(), clock::now_ms())?;
+        let features = features::follow(store.clone()).await.context("cannot read /feature")?;
+        let metadata = Arc::new(MetadataCache::new());
+        let replica_settings = ReplicaSettings { broker_id: id, max_lag_ms: config.long("replica.lag.time.max.ms") };
+        let replicas = Arc::new(ReplicaTable::new(replica_settings, logs.clone(), metadata.clone()));
+
+        let limits = Arc::new(settings::listeners(&config));
+        let listeners = bind(&config, &limits)?;
+        let bound: HashMap<String, u16> = listeners.iter().map(|l| (l.name.to_string(), l.address.port())).collect();
+        let registration = settings::registration(&config, &bound, clock::now_ms());
+        store.check_endpoints(id, &registration).await?;
+        let broker_epoch = store.register_broker(id, &registration, true).await?;
+        tracing::info!(target: "kafka.zk.KafkaZkClient", "Registered broker {id} at path /brokers/ids/{id} with addresses: {}, czxid (broker epoch): {broker_epoch}",
+            registration.endpoints.iter().map(|e| e.connection_string()).collect::<Vec<_>>().join(","));
+
+        let controller = start_controller(&config, &store, id, broker_epoch, registration, &features);
+        let to_controller = Arc::new(ControllerChannel {
+            broker_id: id,
+            metadata: metadata.clone(),
+            controller: controller.clone(),
+            listener: config.inter_broker_listener().to_owned(),
+            timeout: millis(config.int("controller.socket.timeout.ms")),
+        });
+        let offsets = ReplicatedOffsets {
+            replicas: replicas.clone(),
+            required_acks: i16::try_from(config.int("offsets.commit.required.acks")).unwrap_or(-1),
+            partitions: offsets_partitions(&store, &config).await?,
+        };
+        let groups =
+            GroupCoordinator::start(settings::groups(&config, id), Arc::new(offsets), Arc::new(SystemClock::new()));
+        let patience = millis(config.int("request.timeout.ms"));
+        let api = Arc::new(Api {
+            settings: ApiSettings { fetch_max_bytes: config.int("fetch.max.bytes") },
+            config: config.clone(),
+            cluster_id: Arc::from(cluster_id.as_str()),
+            features,
+            metadata,
+            replicas: replicas.clone(),
+            fetch_sessions: FetchSessions::new(
+                usize::try_from(config.int("max.incremental.fetch.session.cache.slots")).unwrap_or(0),
+            ),
+            groups: groups.clone(),
+            producer_ids: Arc::new(ProducerIds::new(Arc::new(ControllerBlocks(to_controller.clone())), patience)),
+            controller: controller.clone(),
+            store: store.clone(),
+            creating: Default::default(),
+        });
+        let changes = ConfigChanges { store: store.clone(), config: config.clone(), logs: logs.clone(), last: -1 };
+        let (stopping, stop) = watch::channel(false);
+        let (halt_sender, halt) = watch::channel(None);
+        let dir_failures = log_dirs::follow(failures, id, logs.clone(), replicas.clone(), store.clone(), halt_sender);
+        let followers =
+            vec![changes.follow().await.context("cannot read configuration changes")?, tokio::spawn(dir_failures)];
+        let tasks = tasks::start(&config, &logs, &replicas, stop.clone());
+        let acceptors = serve(listeners, &api, &limits, &stop);
+        tracing::info!(target: LOGGER, "[KafkaServer id={id}] started");
+        Ok(Broker {
+            id,
+            config,
+            store,
+            logs,
+            replicas,
+            groups,
+            controller,
+            to_controller,
+            stopping,
+            halt,
+            acceptors,
+            tasks,
+            followers,
+        })
+    }
+
+    /// Resolves with the reason when the broker cannot go on.
+    pub async fn halted(&self) -> String {
+        let mut halt = self.halt.clone();
+        loop {
+            if let Some(reason) = halt.borrow_and_update().clone() {
+                return reason;
+            }
+            if halt.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+/// Refuses what this broker would otherwise silently not do.
+fn check_supported(config: &BrokerConfig) -> anyhow::Result<()> {
+    for endpoint in config.listeners() {
+        if endpoint.security_protocol != SecurityProtocol::Plaintext {
+            bail!(
+                "listeners: {} of listener {} is not supported yet, only PLAINTEXT is",
+                endpoint.security_protocol.name(),
+                endpoint.listener
+            );
+        }
+    }
+    let authorizer = config.string("authorizer.class.name");
+    if !authorizer.is_empty() {
+        bail!("authorizer.class.name: {authorizer} is not supported yet");
+    }
+    Ok(())
+}
+
+/// Lays the dynamic configuration stored in ZooKeeper over the file's.
+async fn with_dynamic(config: BrokerConfig, store: &Store, id: i32) -> anyhow::Result<BrokerConfig> {
+    let default = store.entity_config("brokers", "<default>").await?.into_iter().collect();
+    let own = store.entity_config("brokers", &id.to_string()).await?.into_iter().collect();
+    let (config, ignored) = config.with_dynamic(&default, &own)?;
+    for line in ignored {
+        tracing::error!(target: "kafka.server.DynamicBrokerConfig", "{line}");
+    }
+    Ok(config)
+}
+
+async fn log_options(
+    config: &Arc<BrokerConfig>,
+    store: &Store,
+    disk: Arc<dyn Disk>,
+    offline_dirs: Vec<PathBuf>,
+    on_dir_failure: FailureHandler,
+) -> anyhow::Result<ManagerOptions> {
+    let stored = store.all_entity_configs("topics").await.context("cannot read the topics' configurations")?;
+    let mut topics = HashMap::new();
+    for (topic, overrides) in stored {
+        match LogConfig::from_overrides(config, &overrides.into_iter().collect()) {
+            Ok(log_config) => drop(topics.insert(topic, Arc::new(log_config))),
+            Err(error) => {
+                tracing::error!(target: "kafka.log.LogManager", "The stored configuration of topic {topic} is not valid: {error}")
+            }
+        }
+    }
+    let runtime = tokio::runtime::Handle::current();
+    Ok(ManagerOptions {
+        dirs: config.log_dirs(),
+        offline_dirs,
+        default_config: Arc::new(config.log_defaults()),
+        topic_configs: topics,
+        disk,
+        background: Arc::new(move |work| drop(runtime.spawn_blocking(work))),
+        producers: ProducerStateConfig {
+            expiration_ms: i64::from(config.int("producer.id.expiration.ms")),
+            max_transaction_timeout_ms: i64::from(config.int("transaction.max.timeout.ms")),
+            verification_enabled: config.bool("transaction.partition.verification.enable"),
+        },
+        on_dir_failure,
+        clock: Arc::new(clock::now_ms),
+        threads_per_dir: usize::try_from(config.int("num.recovery.threads.per.data.dir")).unwrap_or(1),
+        delete_delay_ms: config.long("log.segment.delete.delay.ms"),
+    })
+}
+
+fn bind(config: &BrokerConfig, limits: &ListenerLimits) -> anyhow::Result<Vec<Listener>> {
+    let mut listeners = Vec::new();
+    for endpoint in config.listeners() {
+        let bound = listener::bind(&endpoint.listener, endpoint.host.as_deref(), endpoint.port, limits);
+        listeners.push(bound.with_context(|| {
+            format!("Socket server failed to bind to {}:{}", endpoint.host.as_deref().unwrap_or(""), endpoint.port)
+        })?);
+    }
+    Ok(listeners)
+}
+
+fn start_controller(
+    config: &Arc<BrokerConfig>,
+    store: &Arc<Store>,
+    id: i32,
+    broker_epoch: i64,
+    registration: BrokerRegistration,
+    features: &watch::Receiver<i64>,
+) -> ControllerHandle {
+    let controller_config = settings::controller(config, id);
+    let timeout = millis(config.int("controller.socket.timeout.ms"));
+    let hooks = hooks::Hooks {
+        broker_id: id,
+        store: store.clone(),
+        config: config.clone(),
+        registration,
+        features: features.clone(),
+        patience: millis(config.zookeeper_connection_timeout_ms()),
+    };
+    let channel = NetworkChannel::new(
+        id,
+        &controller_config.inter_broker_listener,
+        &controller_config.inter_broker_protocol,
+        plain_connector(id, timeout),
+    );
+    Controller::start(ControllerDeps {
+        config: controller_config,
+        store: store.clone(),
+        broker_epoch,
+        hooks: Arc::new(hooks),
+        channel: Box::new(channel),
+    })
+}
+
+/// Placement of groups follows the topic as it is, or as it will be created.
+async fn offsets_partitions(store: &Store, config: &BrokerConfig) -> anyhow::Result<i32> {
+    let topic =
+        store.topic(GROUP_METADATA_TOPIC, false).await.context("cannot read the partitions of __consumer_offsets")?;
+    let count = topic.map(|t| i32::try_from(t.partitions.len()).unwrap_or(i32::MAX));
+    Ok(count.unwrap_or_else(|| config.int("offsets.topic.num.partitions")))
+}
+
+fn serve(
+    listeners: Vec<Listener>,
+    api: &Arc<Api>,
+    limits: &Arc<ListenerLimits>,
+    stop: &watch::Receiver<bool>,
+) -> JoinSet<()> {
+    let counts = Arc::new(ConnectionCounts::default());
+    let mut acceptors = JoinSet::new();
+    for listener in listeners {
+        tracing::info!(target: "kafka.network.DataPlaneAcceptor", "Awaiting socket connections on {}.", listener.address);
+        acceptors.spawn(listener.accept(api.clone(), limits.clone(), counts.clone(), stop.clone()));
+    }
+    acceptors
+}

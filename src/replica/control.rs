@@ -1,0 +1,257 @@
+//! What the controller orders: LeaderAndIsr and StopReplica, applied to the table.
+//!
+//! Both run whole under the table's controller-epoch lock, as Kafka's replica state change lock, so that two
+//! controllers' orders never mix. They open and rename files: call them on a thread that may block.
+//! Answers to `ReplicaManager.becomeLeaderOrFollower` and `stopReplicas` (spec zookeeper 4.1, 4.4).
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::partition::{LeaderAndIsr, Partition};
+use super::table::{Hosted, ReplicaTable};
+use crate::log::PartitionLog;
+use crate::protocol::ErrorCode;
+use crate::topic::{TopicPartition, is_internal};
+
+/// One partition of a LeaderAndIsr request.
+#[derive(Clone, Debug)]
+pub struct LeadershipOrder {
+    pub tp: TopicPartition,
+    /// Nil when the request carries none.
+    pub topic_id: Uuid,
+    pub state: LeaderAndIsr,
+}
+
+/// One partition of a StopReplica request.
+#[derive(Clone, Debug)]
+pub struct StopOrder {
+    pub tp: TopicPartition,
+    /// -1 not given, -2 the topic is being deleted.
+    pub leader_epoch: i32,
+    pub delete: bool,
+}
+
+/// A coordinator partition that came or went, for the coordinators to load or unload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CoordinatorChange {
+    Elected { tp: TopicPartition, leader_epoch: i32 },
+    Resigned { tp: TopicPartition, leader_epoch: Option<i32> },
+}
+
+/// What an order did: an error code per partition and what the coordinators must hear of.
+#[derive(Debug, Default)]
+pub struct OrderOutcome {
+    pub errors: Vec<(TopicPartition, Uuid, ErrorCode)>,
+    pub coordinator_changes: Vec<CoordinatorChange>,
+}
+
+enum Role {
+    Leader,
+    Follower,
+}
+
+impl ReplicaTable {
+    /// Takes note of a controller epoch; `StaleControllerEpoch` if a newer one was seen.
+    pub fn accept_controller_epoch(&self, epoch: i32) -> Result<(), ErrorCode> {
+        let mut latest = self.controller_epoch.lock();
+        if epoch < *latest {
+            return Err(ErrorCode::StaleControllerEpoch);
+        }
+        *latest = epoch;
+        Ok(())
+    }
+
+    /// Applies a LeaderAndIsr. `Err` is the top-level error of a stale controller.
+    pub fn become_leader_or_follower(
+        &self,
+        controller_epoch: i32,
+        orders: Vec<LeadershipOrder>,
+        now_ms: i64,
+    ) -> Result<OrderOutcome, ErrorCode> {
+        let mut latest = self.controller_epoch.lock();
+        if controller_epoch < *latest {
+            return Err(ErrorCode::StaleControllerEpoch);
+        }
+        *latest = controller_epoch;
+        let mut outcome = OrderOutcome::default();
+        for order in orders {
+            let code = self.apply_leadership(&order, now_ms, &mut outcome);
+            outcome.errors.push((order.tp, order.topic_id, code));
+        }
+        self.begin_checkpointing();
+        Ok(outcome)
+    }
+
+    fn apply_leadership(&self, order: &LeadershipOrder, now_ms: i64, outcome: &mut OrderOutcome) -> ErrorCode {
+        let known = self.hosted(&order.tp.topic, order.tp.partition).is_some();
+        let Hosted::Online(partition) = self.get_or_insert(&order.tp) else {
+            return ErrorCode::KafkaStorageError;
+        };
+        let code = match self.role_for(order, &partition) {
+            Ok(Role::Leader) => self.lead(order, &partition, now_ms, outcome),
+            Ok(Role::Follower) => self.follow(order, &partition, outcome),
+            Err(code) => code,
+        };
+        if !known && partition.log().is_none() && code == ErrorCode::UnknownTopicOrPartition {
+            self.remove(&order.tp);
+        }
+        code
+    }
+
+    fn role_for(&self, order: &LeadershipOrder, partition: &Partition) -> Result<Role, ErrorCode> {
+        let log = partition.log().or_else(|| self.logs.get(&order.tp));
+        let local_id = log.as_ref().and_then(|log| log.topic_id());
+        if let Some(id) = local_id
+            && !order.topic_id.is_nil()
+            && id != order.topic_id
+        {
+            tracing::error!(target: "state.change.logger", "Topic ID in memory {} does not match the topic ID for partition {} received {}",
+                crate::topic::id_to_text(id), order.tp, crate::topic::id_to_text(order.topic_id));
+            return Err(ErrorCode::InconsistentTopicId);
+        }
+        let current = partition.leader_epoch();
+        if order.state.leader_epoch < current {
+            return Err(ErrorCode::StaleControllerEpoch);
+        }
+        if order.state.leader_epoch == current {
+            // Same epoch: only a topic id may be news.
+            return match log {
+                Some(log) if local_id.is_none() && !order.topic_id.is_nil() => {
+                    Err(assign_topic_id(&log, order.topic_id))
+                }
+                _ => Err(ErrorCode::StaleControllerEpoch),
+            };
+        }
+        if !order.state.replicas.contains(&self.broker_id()) {
+            return Err(ErrorCode::UnknownTopicOrPartition);
+        }
+        Ok(if order.state.leader == self.broker_id() { Role::Leader } else { Role::Follower })
+    }
+
+    fn open_log(&self, order: &LeadershipOrder, partition: &Partition) -> Result<Arc<PartitionLog>, ErrorCode> {
+        if let Some(log) = partition.log() {
+            return Ok(log);
+        }
+        let topic_id = (!order.topic_id.is_nil()).then_some(order.topic_id);
+        let opened = self.logs.get_or_create(&order.tp, order.state.is_new, topic_id);
+        let log = opened.map_err(|error| {
+            tracing::error!(target: "state.change.logger", "Error creating the log of {}: {error}", order.tp);
+            ErrorCode::KafkaStorageError
+        })?;
+        log.set_high_watermark(self.logs.checkpointed_high_watermark(&order.tp));
+        partition.set_log(log.clone());
+        Ok(log)
+    }
+
+    fn lead(
+        &self,
+        order: &LeadershipOrder,
+        partition: &Partition,
+        now_ms: i64,
+        outcome: &mut OrderOutcome,
+    ) -> ErrorCode {
+        let log = match self.open_log(order, partition) {
+            Ok(log) => log,
+            Err(code) => return self.lost(order, code),
+        };
+        match partition.make_leader(&order.state, &log, &|id| self.is_alive(id), now_ms) {
+            Ok(true) => {
+                tracing::info!(target: "state.change.logger", "Leader {} with partition epoch {} starts at leader epoch {} from offset {}",
+                    order.tp, order.state.partition_epoch, order.state.leader_epoch, log.log_end_offset());
+                if is_internal(&order.tp.topic) {
+                    let (tp, leader_epoch) = (order.tp.clone(), order.state.leader_epoch);
+                    outcome.coordinator_changes.push(CoordinatorChange::Elected { tp, leader_epoch });
+                }
+                ErrorCode::None
+            }
+            Ok(false) => ErrorCode::None,
+            Err(error) => {
+                tracing::error!(target: "state.change.logger", "Error making {} leader: {error}", order.tp);
+                self.lost(order, ErrorCode::KafkaStorageError)
+            }
+        }
+    }
+
+    fn follow(&self, order: &LeadershipOrder, partition: &Partition, outcome: &mut OrderOutcome) -> ErrorCode {
+        if let Err(code) = self.open_log(order, partition) {
+            return self.lost(order, code);
+        }
+        if !self.is_alive(order.state.leader) {
+            // Epochs stay as they are, so that the same order is accepted once the leader is known.
+            return ErrorCode::None;
+        }
+        if partition.make_follower(&order.state) && is_internal(&order.tp.topic) {
+            let (tp, leader_epoch) = (order.tp.clone(), Some(order.state.leader_epoch));
+            outcome.coordinator_changes.push(CoordinatorChange::Resigned { tp, leader_epoch });
+        }
+        ErrorCode::None
+    }
+
+    fn lost(&self, order: &LeadershipOrder, code: ErrorCode) -> ErrorCode {
+        self.set_offline(&order.tp);
+        code
+    }
+
+    /// Applies a StopReplica. `Err` is the top-level error of a stale controller.
+    pub fn stop_replicas(
+        &self,
+        controller_epoch: i32,
+        orders: Vec<StopOrder>,
+        now_ms: i64,
+    ) -> Result<OrderOutcome, ErrorCode> {
+        let mut latest = self.controller_epoch.lock();
+        if controller_epoch < *latest {
+            return Err(ErrorCode::StaleControllerEpoch);
+        }
+        *latest = controller_epoch;
+        let mut outcome = OrderOutcome::default();
+        for order in orders {
+            let code = self.stop(&order, now_ms, &mut outcome);
+            outcome.errors.push((order.tp, Uuid::nil(), code));
+        }
+        Ok(outcome)
+    }
+
+    fn stop(&self, order: &StopOrder, now_ms: i64, outcome: &mut OrderOutcome) -> ErrorCode {
+        match self.hosted(&order.tp.topic, order.tp.partition) {
+            Some(Hosted::Offline) => return ErrorCode::KafkaStorageError,
+            Some(Hosted::Online(partition)) => {
+                if order.leader_epoch >= 0 && order.leader_epoch < partition.leader_epoch() {
+                    return ErrorCode::FencedLeaderEpoch;
+                }
+                if order.delete {
+                    self.remove(&order.tp);
+                    partition.retire();
+                } else {
+                    partition.stop();
+                }
+            }
+            None => {}
+        }
+        if !order.delete {
+            return ErrorCode::None;
+        }
+        if is_internal(&order.tp.topic) {
+            let (tp, leader_epoch) = (order.tp.clone(), (order.leader_epoch >= 0).then_some(order.leader_epoch));
+            outcome.coordinator_changes.push(CoordinatorChange::Resigned { tp, leader_epoch });
+        }
+        match self.logs.async_delete(&order.tp, now_ms) {
+            Ok(()) => ErrorCode::None,
+            Err(error) => {
+                tracing::error!(target: "state.change.logger", "Error deleting the log of {}: {error}", order.tp);
+                ErrorCode::KafkaStorageError
+            }
+        }
+    }
+}
+
+fn assign_topic_id(log: &PartitionLog, id: Uuid) -> ErrorCode {
+    match log.set_topic_id(id) {
+        Ok(()) => ErrorCode::None,
+        Err(error) => {
+            tracing::error!(target: "state.change.logger", "Cannot write the topic id of {}: {error}", log.topic_partition());
+            ErrorCode::KafkaStorageError
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Reading the partitions of one fetch request within its limits, and waiting until there is enough.
+//! Answers to `ReplicaManager.fetchMessages`/`readFromLog` and `DelayedFetch` (spec zookeeper 4.10).
+
+use std::sync::Arc;
+
+use super::partition::{ExpectedEpoch, FollowerFetch, Partition, PartitionRead, ReadFailure, ReadRequest};
+use super::session::FetchItem;
+use super::table::ReplicaTable;
+use super::waiters::FetchSignal;
+use crate::log::{Isolation, LogRead};
+use crate::protocol::ErrorCode;
+
+/// What holds for a whole fetch request.
+#[derive(Clone, Debug)]
+pub struct FetchLimits {
+    pub version: i16,
+    /// Broker id of a follower; negative for consumers.
+    pub replica_id: i32,
+    /// Already capped by `fetch.max.bytes` for consumers.
+    pub max_bytes: i32,
+    pub min_bytes: i32,
+    pub max_wait_ms: i32,
+    pub isolation: Isolation,
+}
+
+impl FetchLimits {
+    /// Before version 3 the limits are hard, even for the first batch.
+    fn is_hard(&self) -> bool {
+        self.version <= 2
+    }
+
+    /// Only the leader answers followers and old consumers.
+    fn leader_only(&self) -> bool {
+        self.replica_id >= 0 || self.version < 11
+    }
+}
+
+/// A partition to read, with its topic's name resolved.
+#[derive(Clone, Debug)]
+pub struct FetchTarget {
+    pub item: FetchItem,
+    pub topic: Arc<str>,
+}
+
+/// The result for one partition.
+pub enum FetchOutcome {
+    Read(LogRead),
+    Diverging {
+        epoch: i32,
+        end_offset: i64,
+        high_watermark: i64,
+        log_start_offset: i64,
+        last_stable_offset: i64,
+    },
+    /// Failed before the log was touched (unknown topic) or while reading.
+    Failed {
+        code: ErrorCode,
+        reached_log: bool,
+    },
+}
+
+impl FetchOutcome {
+    /// Bytes of records in the answer.
+    pub fn bytes(&self) -> usize {
+        match self {
+            FetchOutcome::Read(read) => read.slice.len as usize,
+            _ => 0,
+        }
+    }
+}
+
+/// One pass over all partitions.
+pub struct FetchPass {
+    pub outcomes: Vec<FetchOutcome>,
+    pub bytes: usize,
+    /// Something in it must be told at once: an error met while reading, or a diverging epoch.
+    pub urgent: bool,
+}
+
+impl ReplicaTable {
+    /// Reads every target once, in order, sharing the request's byte budget. `note_followers` is set on the
+    /// first pass only: a parked fetch that is read again says nothing new about the follower.
+    pub fn read_pass(
+        &self,
+        limits: &FetchLimits,
+        targets: &[FetchTarget],
+        note_followers: bool,
+        now_ms: i64,
+    ) -> FetchPass {
+        let mut pass = FetchPass { outcomes: Vec::with_capacity(targets.len()), bytes: 0, urgent: false };
+        let mut budget = limits.max_bytes.max(0);
+        let mut min_one = !limits.is_hard();
+        for target in targets {
+            let partition = self.partition(&target.topic, target.item.partition);
+            let outcome = match partition {
+                Ok(partition) => {
+                    let outcome = self.read_one(limits, target, &partition, budget, min_one);
+                    if note_followers && limits.replica_id >= 0 && !matches!(outcome, FetchOutcome::Failed { .. }) {
+                        self.note_follower(limits, target, &partition, &outcome, now_ms);
+                    }
+                    outcome
+                }
+                Err(code) => FetchOutcome::Failed { code, reached_log: true },
+            };
+            let bytes = outcome.bytes();
+            pass.urgent |= !matches!(outcome, FetchOutcome::Read(_));
+            if bytes > 0 {
+                min_one = false;
+            }
+            pass.bytes += bytes;
+            budget = budget.saturating_sub(i32::try_from(bytes).unwrap_or(i32::MAX)).max(0);
+            pass.outcomes.push(outcome);
+        }
+        pass
+    }
+
+    fn read_one(
+        &self,
+        limits: &FetchLimits,
+        target: &FetchTarget,
+        partition: &Partition,
+        budget: i32,
+        min_one: bool,
+    ) -> FetchOutcome {
+        let item = &target.item;
+        let request = ReadRequest {
+            replica_id: limits.replica_id,
+            fetch_offset: item.fetch_offset,
+            last_fetched_epoch: (item.last_fetched_epoch >= 0).then_some(item.last_fetched_epoch),
+            expected_epoch: ExpectedEpoch::from_wire(item.current_leader_epoch),
+            leader_only: limits.leader_only(),
+            max_bytes: item.max_bytes.min(budget).max(0),
+            isolation: limits.isolation,
+            min_one,
+        };
+        match partition.read(&request) {
+            Ok(PartitionRead::Data(read)) => FetchOutcome::Read(read),
+            Ok(PartitionRead::Diverging { epoch, end_offset, log }) => FetchOutcome::Diverging {
+                epoch,
+                end_offset,
+                high_watermark: log.high_watermark(),
+                log_start_offset: log.log_start_offset(),
+                last_stable_offset: log.last_stable_offset(),
+            },
+            Err(failure) => failed(target, &failure),
+        }
+    }
+
+    fn note_follower(
+        &self,
+        limits: &FetchLimits,
+        target: &FetchTarget,
+        partition: &Partition,
+        outcome: &FetchOutcome,
+        now_ms: i64,
+    ) {
+        let FetchOutcome::Read(read) = outcome else { return };
+        let fetch = FollowerFetch {
+            replica_id: limits.replica_id,
+            fetch_offset: target.item.fetch_offset,
+            log_start_offset: target.item.log_start_offset,
+            leader_end: read.log_end_offset,
+        };
+        partition.on_follower_fetch(fetch, &|id| self.is_alive(id), now_ms);
+    }
+
+    /// Parks `signal` on every target, so that an append or a change of role wakes it.
+    pub fn watch(&self, targets: &[FetchTarget]) -> FetchWatch {
+        let signal = Arc::new(FetchSignal::default());
+        let partitions: Vec<Arc<Partition>> =
+            targets.iter().filter_map(|t| self.partition(&t.topic, t.item.partition).ok()).collect();
+        for partition in &partitions {
+            partition.waiters.await_data(&signal);
+        }
+        FetchWatch { signal, partitions }
+    }
+}
+
+fn failed(target: &FetchTarget, failure: &ReadFailure) -> FetchOutcome {
+    let code = failure.code();
+    if code == ErrorCode::KafkaStorageError || code == ErrorCode::UnknownServerError {
+        tracing::error!(target: "kafka.server.ReplicaManager", "Error processing fetch with max size {} from partition {}-{}: {failure}",
+            target.item.max_bytes, target.topic, target.item.partition);
+    }
+    FetchOutcome::Failed { code, reached_log: true }
+}
+
+/// A parked fetch; leaves the waiting lists when dropped.
+pub struct FetchWatch {
+    signal: Arc<FetchSignal>,
+    partitions: Vec<Arc<Partition>>,
+}
+
+impl FetchWatch {
+    /// Resolves when any watched partition moved.
+    pub async fn changed(&self) {
+        self.signal.changed().await;
+    }
+}
+
+impl Drop for FetchWatch {
+    fn drop(&mut self) {
+        for partition in &self.partitions {
+            partition.waiters.forget_data(&self.signal);
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The replicas this broker hosts: their role, in-sync sets and high watermarks, and who waits for what.
+//!
+//! - [`partition`]: one replica with its role, appending and reading by Kafka's rules.
+//! - [`table`]: all of them, by topic and index; LeaderAndIsr and StopReplica are applied in [`control`].
+//! - [`waiters`]: produce requests that wait for the high watermark, fetches that wait for data.
+//! - [`fetch`]: reading many partitions within the limits of one request; [`session`]: KIP-227 sessions.
+//!
+//! Lock order: table, then partition, then log; never two of one level, never across an await.
+//! Answers to Kafka's `ReplicaManager`, `Partition`, `Replica`, `DelayedOperationPurgatory`, `FetchManager`.
+
+pub mod control;
+pub mod fetch;
+pub mod follower;
+pub mod isr;
+pub mod partition;
+pub mod session;
+pub mod table;
+pub mod waiters;
+
+pub use partition::Partition;
+pub use table::ReplicaTable;

@@ -1,0 +1,173 @@
+//! All replicas of this broker, by topic and index, and the operations that begin with a lookup.
+//!
+//! Owns the table behind a read-write lock held only for the lookup, and the controller epoch that guards
+//! LeaderAndIsr, StopReplica and UpdateMetadata. Answers to Kafka's `ReplicaManager`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::oneshot;
+
+use super::partition::Partition;
+use crate::log::{AppendError, AppendInfo, LogManager, PartitionLog};
+use crate::metadata::MetadataCache;
+use crate::protocol::ErrorCode;
+use crate::record::AppendOrigin;
+use crate::topic::TopicPartition;
+
+/// A place in the table.
+#[derive(Clone)]
+pub enum Hosted {
+    Online(Arc<Partition>),
+    /// Its log directory failed; stays so until the broker restarts.
+    Offline,
+}
+
+/// Settings of the table, from server.properties.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplicaSettings {
+    pub broker_id: i32,
+    /// `replica.lag.time.max.ms`.
+    pub max_lag_ms: i64,
+}
+
+pub struct ReplicaTable {
+    pub(super) settings: ReplicaSettings,
+    pub(super) logs: Arc<LogManager>,
+    pub(super) metadata: Arc<MetadataCache>,
+    partitions: RwLock<HashMap<Arc<str>, HashMap<i32, Hosted>>>,
+    /// Latest controller epoch seen; also orders whole LeaderAndIsr and StopReplica requests.
+    pub(super) controller_epoch: Mutex<i32>,
+    checkpointing: AtomicBool,
+}
+
+impl ReplicaTable {
+    pub fn new(settings: ReplicaSettings, logs: Arc<LogManager>, metadata: Arc<MetadataCache>) -> ReplicaTable {
+        ReplicaTable {
+            settings,
+            logs,
+            metadata,
+            partitions: RwLock::default(),
+            controller_epoch: Mutex::new(0),
+            checkpointing: AtomicBool::new(false),
+        }
+    }
+
+    pub fn broker_id(&self) -> i32 {
+        self.settings.broker_id
+    }
+
+    pub fn hosted(&self, topic: &str, partition: i32) -> Option<Hosted> {
+        self.partitions.read().get(topic)?.get(&partition).cloned()
+    }
+
+    /// The online replica, or Kafka's reason why there is none.
+    pub fn partition(&self, topic: &str, partition: i32) -> Result<Arc<Partition>, ErrorCode> {
+        match self.hosted(topic, partition) {
+            Some(Hosted::Online(partition)) => Ok(partition),
+            Some(Hosted::Offline) => Err(ErrorCode::KafkaStorageError),
+            None if self.metadata.image().partition(topic, partition).is_some() => Err(ErrorCode::NotLeaderOrFollower),
+            None => Err(ErrorCode::UnknownTopicOrPartition),
+        }
+    }
+
+    /// The replica to apply a LeaderAndIsr to: the hosted one, or a new one put in the table.
+    pub(super) fn get_or_insert(&self, tp: &TopicPartition) -> Hosted {
+        let mut partitions = self.partitions.write();
+        let of_topic = partitions.entry(tp.topic.clone()).or_default();
+        of_topic
+            .entry(tp.partition)
+            .or_insert_with(|| {
+                let ReplicaSettings { broker_id, max_lag_ms } = self.settings;
+                Hosted::Online(Arc::new(Partition::new(tp.clone(), broker_id, max_lag_ms)))
+            })
+            .clone()
+    }
+
+    /// Takes a replica out of the table.
+    pub(super) fn remove(&self, tp: &TopicPartition) -> Option<Hosted> {
+        let mut partitions = self.partitions.write();
+        let of_topic = partitions.get_mut(&tp.topic)?;
+        let removed = of_topic.remove(&tp.partition);
+        if of_topic.is_empty() {
+            partitions.remove(&tp.topic);
+        }
+        removed
+    }
+
+    /// Marks a replica as lost with its log directory.
+    pub fn set_offline(&self, tp: &TopicPartition) {
+        let old = self.partitions.write().entry(tp.topic.clone()).or_default().insert(tp.partition, Hosted::Offline);
+        if let Some(Hosted::Online(partition)) = old {
+            partition.retire();
+        }
+    }
+
+    /// Every online replica.
+    pub fn online(&self) -> Vec<Arc<Partition>> {
+        let partitions = self.partitions.read();
+        let all = partitions.values().flat_map(|of_topic| of_topic.values());
+        all.filter_map(|hosted| match hosted {
+            Hosted::Online(partition) => Some(partition.clone()),
+            Hosted::Offline => None,
+        })
+        .collect()
+    }
+
+    /// Appends as leader, for clients and coordinators alike.
+    pub fn append(
+        &self,
+        topic: &str,
+        partition: i32,
+        records: Bytes,
+        origin: AppendOrigin,
+        acks: i16,
+        now_ms: i64,
+    ) -> Result<(Arc<Partition>, AppendInfo), AppendError> {
+        let partition = self.partition(topic, partition).map_err(AppendError::rejected)?;
+        let info = partition.append_as_leader(records, origin, acks, &|id| self.is_alive(id), now_ms)?;
+        Ok((partition, info))
+    }
+
+    pub fn is_alive(&self, broker: i32) -> bool {
+        self.metadata.image().is_alive(broker)
+    }
+
+    /// The log of a replica this broker leads.
+    pub fn leader_log(&self, topic: &str, partition: i32) -> Result<Arc<PartitionLog>, ErrorCode> {
+        self.partition(topic, partition)?.local_log(super::partition::ExpectedEpoch::ANY, true)
+    }
+
+    /// Writes the high watermarks to disk; nothing before the first LeaderAndIsr.
+    pub fn checkpoint_high_watermarks(&self) {
+        if !self.checkpointing.load(Ordering::Relaxed) {
+            return;
+        }
+        let marks = self.online().into_iter().filter_map(|p| p.log());
+        self.logs.checkpoint_high_watermarks(marks);
+    }
+
+    pub(super) fn begin_checkpointing(&self) {
+        self.checkpointing.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A wait for an acks=all append, resolved into the code the client gets.
+pub struct AckWait {
+    pub partition: Arc<Partition>,
+    pub reached: oneshot::Receiver<Result<(), ErrorCode>>,
+}
+
+impl AckWait {
+    /// The outcome; only a dropped partition can end the wait without one.
+    pub async fn outcome(self) -> ErrorCode {
+        match self.reached.await {
+            Ok(Ok(())) => self.partition.acknowledge(),
+            Ok(Err(code)) => code,
+            Err(_) => ErrorCode::NotLeaderOrFollower,
+        }
+    }
+}
