@@ -1,8 +1,9 @@
 //! One group: its members, its state, its offsets. Synchronous; everything that happens to it is a method that takes
 //! the time and returns effects.
 //!
-//! This file holds what the group is and how members come and go; `rebalance` decides when a generation begins and
-//! ends, `requests` are the four requests of members, `deadlines` what the passing of time does. Answers to Kafka's
+//! This file holds what the group is and how members come and go; `protocols` what its members have in common, `join`
+//! and `requests` what they ask, `rebalance` when a generation begins and ends, `deadlines` what the passing of time
+//! does, `persistence` how it is written down and how it ends. Answers to Kafka's
 //! `GroupMetadata`. One `Group` sits behind one mutex (`coordinator::table`).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -13,12 +14,10 @@ use bytes::Bytes;
 use super::config::{GroupConfig, Now};
 use super::consumer_protocol;
 use super::deadlines::RebalanceTimer;
-use super::member::{JoinMember, JoinResult, Member, Optional, Protocol, SyncResult, Ticket};
-use super::offsets::{ExpiryBase, GroupOffsets};
-use super::records::{GroupMetadataValue, MemberValue};
+use super::member::{JoinResult, Member, Optional, Protocol, SyncResult, Ticket};
+use super::offsets::GroupOffsets;
 use super::state::GroupState;
 use crate::protocol::ErrorCode;
-use crate::topic::TopicPartition;
 
 /// Logger names of the two Kafka classes this module stands for.
 pub(super) const COORDINATOR_LOG: &str = "kafka.coordinator.group.GroupCoordinator";
@@ -82,7 +81,7 @@ pub struct Group {
     pub(super) config: Arc<GroupConfig>,
     pub(super) state: GroupState,
     /// Milliseconds since the epoch; `None` if loaded from a record that does not say.
-    state_since_ms: Option<i64>,
+    pub(super) state_since_ms: Option<i64>,
     pub(super) generation: i32,
     pub(super) protocol_type: Option<Arc<str>>,
     pub(super) protocol_name: Option<Arc<str>>,
@@ -97,9 +96,9 @@ pub struct Group {
     pub(super) pending_sync: HashSet<Arc<str>>,
     awaiting_join: usize,
     /// For each protocol, how many members support it.
-    supported: HashMap<Arc<str>, usize>,
+    pub(super) supported: HashMap<Arc<str>, usize>,
     /// Topics the members of a consumer group read; `None` if unknown.
-    subscribed_topics: Option<HashSet<Arc<str>>>,
+    pub(super) subscribed_topics: Option<HashSet<Arc<str>>>,
     /// Somebody joined during the initial delay, so the delay may be extended.
     pub(super) new_member_added: bool,
     pub(super) rebalance_timer: RebalanceTimer,
@@ -135,49 +134,6 @@ impl Group {
             wake: None,
             offsets: GroupOffsets::default(),
         }
-    }
-
-    /// A group as its record in the log says: Stable with members, Empty without.
-    pub fn from_record(
-        id: Arc<str>,
-        partition: i32,
-        config: Arc<GroupConfig>,
-        value: GroupMetadataValue,
-        now: Now,
-    ) -> Group {
-        let mut group = Group::new(id, partition, config, now);
-        group.state = if value.members.is_empty() { GroupState::Empty } else { GroupState::Stable };
-        group.state_since_ms = (value.current_state_timestamp != -1).then_some(value.current_state_timestamp);
-        group.generation = value.generation;
-        group.protocol_type = (!value.protocol_type.is_empty()).then_some(value.protocol_type);
-        group.protocol_name = value.protocol;
-        group.leader = value.leader;
-        let protocol = group.protocol_name.clone().unwrap_or_else(|| Arc::from(""));
-        for member in value.members {
-            let member = Member {
-                id: member.member_id,
-                instance_id: member.instance_id,
-                client_id: member.client_id,
-                client_host: member.client_host,
-                rebalance_timeout_ms: member.rebalance_timeout_ms,
-                session_timeout_ms: member.session_timeout_ms,
-                protocols: vec![Protocol { name: protocol.clone(), metadata: member.subscription }],
-                assignment: member.assignment,
-                is_new: false,
-                join: None,
-                sync: None,
-                session_deadline: None,
-            };
-            tracing::info!(
-                target: METADATA_LOG,
-                "Loaded member {member} in group {} with generation {}.",
-                group.id,
-                group.generation
-            );
-            group.add(member);
-        }
-        group.subscribed_topics = group.compute_subscribed_topics();
-        group
     }
 
     pub fn state(&self) -> GroupState {
@@ -292,6 +248,10 @@ impl Group {
         if self.is_leader(old) {
             self.leader = Some(new.clone());
         }
+        // Kafka keeps the old id here, and rebalances for a member that is long gone when the time for syncs is over.
+        if self.pending_sync.remove(old) {
+            self.pending_sync.insert(new.clone());
+        }
         self.static_members.insert(Arc::from(instance_id), new.clone());
     }
 
@@ -338,37 +298,6 @@ impl Group {
         true
     }
 
-    fn count_protocols(&mut self, protocols: &[Protocol], add: bool) {
-        for name in Member::protocol_names(protocols) {
-            let count = self.supported.entry(name.clone()).or_default();
-            *count = if add { *count + 1 } else { count.saturating_sub(1) };
-            if *count == 0 {
-                self.supported.remove(&name);
-            }
-        }
-    }
-
-    /// Whether a member with these protocols fits in.
-    pub(super) fn supports_protocols(&self, protocol_type: &str, protocols: &[Protocol]) -> bool {
-        if self.is(GroupState::Empty) {
-            return !protocol_type.is_empty() && !protocols.is_empty();
-        }
-        self.protocol_type() == Some(protocol_type)
-            && protocols.iter().any(|p| self.supported.get(&p.name).copied().unwrap_or(0) == self.members.len())
-    }
-
-    /// The protocol most members prefer among those that all support; `None` if there is none.
-    pub(super) fn select_protocol(&self) -> Option<Arc<str>> {
-        let everybody = self.members.len();
-        let mut votes: BTreeMap<&Arc<str>, usize> = BTreeMap::new();
-        for member in self.members.values() {
-            let choice = member.protocols.iter().find(|p| self.supported.get(&p.name) == Some(&everybody))?;
-            *votes.entry(&choice.name).or_default() += 1;
-        }
-        // The first of several with the most votes, by name.
-        votes.into_iter().rev().max_by_key(|(_, count)| *count).map(|(name, _)| name.clone())
-    }
-
     /// If the leader has not rejoined, another member that has becomes leader. False if nobody can lead.
     pub(super) fn maybe_elect_new_joined_leader(&mut self) -> bool {
         let Some(leader_id) = self.leader.clone() else { return false };
@@ -407,112 +336,5 @@ impl Group {
         self.offsets.forget_commit_kinds();
         self.pending_sync.clear();
         self.sync_deadline = None;
-    }
-
-    /// The member list for the leader.
-    pub(super) fn member_list(&self) -> Vec<JoinMember> {
-        let protocol = self.protocol_name().unwrap_or_default();
-        let entry = |member: &Member| JoinMember {
-            id: member.id.clone(),
-            instance_id: member.instance_id.clone(),
-            metadata: member.metadata(protocol),
-        };
-        self.members.values().map(entry).collect()
-    }
-
-    fn compute_subscribed_topics(&self) -> Option<HashSet<Arc<str>>> {
-        if !self.is_consumer_group() {
-            return None;
-        }
-        if self.members.is_empty() {
-            return Some(HashSet::new());
-        }
-        let protocol = self.protocol_name()?;
-        let mut topics = HashSet::new();
-        for member in self.members.values() {
-            match consumer_protocol::subscribed_topics(&member.metadata(protocol)) {
-                Ok(subscribed) => topics.extend(subscribed),
-                Err(error) => {
-                    tracing::warn!(
-                        target: METADATA_LOG,
-                        "Failed to parse Consumer Protocol consumer:{protocol} of group {}. Consumer group coordinator \
-                         is not aware of the subscribed topics. ({error})",
-                        self.id
-                    );
-                    return None;
-                }
-            }
-        }
-        Some(topics)
-    }
-
-    /// Whether members read the topic; true when that is not known.
-    pub fn is_subscribed_to(&self, topic: &str) -> bool {
-        self.subscribed_topics.as_ref().is_none_or(|topics| topics.contains(topic))
-    }
-
-    /// The group's record with `assignment`; members without one get empty bytes.
-    pub(super) fn to_record(&self, assignment: &HashMap<Arc<str>, Bytes>) -> GroupMetadataValue {
-        let protocol = self.protocol_name().unwrap_or_default();
-        let member = |member: &Member| MemberValue {
-            member_id: member.id.clone(),
-            instance_id: member.instance_id.clone(),
-            client_id: member.client_id.clone(),
-            client_host: member.client_host.clone(),
-            rebalance_timeout_ms: member.rebalance_timeout_ms,
-            session_timeout_ms: member.session_timeout_ms,
-            subscription: member.metadata(protocol),
-            assignment: assignment.get(&member.id).cloned().unwrap_or_default(),
-        };
-        GroupMetadataValue {
-            protocol_type: self.protocol_type.clone().unwrap_or_else(|| Arc::from("")),
-            generation: self.generation,
-            protocol: self.protocol_name.clone(),
-            leader: self.leader.clone(),
-            current_state_timestamp: self.state_since_ms.unwrap_or(-1),
-            members: self.members.values().map(member).collect(),
-        }
-    }
-
-    /// Drops expired offsets; returns those that need a tombstone.
-    pub fn remove_expired_offsets(&mut self, now: Now) -> Vec<TopicPartition> {
-        let base = match (&self.protocol_type, self.state) {
-            (None, _) => ExpiryBase::Commit,
-            (Some(_), GroupState::Empty) => self.state_since_ms.map_or(ExpiryBase::Commit, ExpiryBase::EmptySince),
-            (Some(_), GroupState::Stable) if self.is_consumer_group() => match &self.subscribed_topics {
-                Some(topics) => ExpiryBase::CommitUnless(topics),
-                None => return Vec::new(),
-            },
-            _ => return Vec::new(),
-        };
-        let expired = self.offsets.remove_expired(&base, now.wall_ms, self.config.offsets_retention_ms());
-        if !expired.is_empty() {
-            tracing::debug!(target: METADATA_LOG, "Expired offsets from group '{}': {expired:?}", self.id);
-        }
-        expired
-    }
-
-    /// An Empty group that holds nothing any more dies. True if it is dead (now or before).
-    pub fn die_if_useless(&mut self, now: Now) -> bool {
-        if self.is(GroupState::Empty) && self.offsets.is_empty() {
-            tracing::info!(
-                target: MANAGER_LOG,
-                "[GroupMetadataManager brokerId={}] Group {} transitioned to Dead in generation {}",
-                self.config.broker_id,
-                self.id,
-                self.generation
-            );
-            self.transition_to(GroupState::Dead, now);
-        }
-        self.is(GroupState::Dead)
-    }
-
-    /// An Empty group is deleted by request. False if it is not Empty.
-    pub fn delete(&mut self, now: Now) -> bool {
-        let is_empty = self.is(GroupState::Empty);
-        if is_empty {
-            self.transition_to(GroupState::Dead, now);
-        }
-        is_empty
     }
 }

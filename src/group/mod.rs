@@ -18,11 +18,15 @@ mod join;
 mod loader;
 mod member;
 mod offsets;
+mod persistence;
+mod protocols;
 mod rebalance;
 pub mod records;
 mod requests;
 mod state;
 mod storage;
+#[cfg(test)]
+mod tests;
 
 pub use config::{GroupClock, GroupConfig, Now, SystemClock};
 pub use coordinator::{

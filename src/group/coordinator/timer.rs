@@ -23,7 +23,7 @@ pub(super) struct TimerQueue {
 
 #[derive(Default)]
 struct Heap {
-    /// (deadline, sequence, index of the cell in `Entry`): ordered by the first two.
+    /// Earliest first; of equals, the one pushed first.
     entries: BinaryHeap<Reverse<Entry>>,
     next_sequence: u64,
 }
