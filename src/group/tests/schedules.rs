@@ -51,14 +51,14 @@ impl World {
     fn step(&mut self) {
         let which = self.rng.random_range(0..self.clients.len());
         match self.rng.random_range(0..100) {
-            0..30 => self.join(which),
-            30..55 => self.sync(which),
+            0..20 => self.join(which),
+            20..55 => self.sync(which),
             55..70 => self.beat(which),
-            70..74 => self.leave(which),
-            74..78 => self.forget(which),
-            78..90 => self.end_store(),
+            70..72 => self.leave(which),
+            72..74 => self.forget(which),
+            74..88 => self.end_store(),
             _ => {
-                let ms = [1, 100, 3_000, 9_999, 60_000][self.rng.random_range(0..5)];
+                let ms = [1, 100, 500, 3_000, 3_000, 3_000, 3_000, 3_000, 9_999, 60_000][self.rng.random_range(0..10)];
                 self.sim.pass(ms);
             }
         }
@@ -67,16 +67,17 @@ impl World {
     }
 
     fn join(&mut self, which: usize) {
-        if self.clients[which].join.is_some() && self.rng.random_bool(0.9) {
+        // A client that has joined does so again when it has to, and sometimes out of turn.
+        let client = &self.clients[which];
+        let is_settled = client.generation == self.sim.group.generation() && self.sim.group.is(GroupState::Stable);
+        if (client.join.is_some() || is_settled) && self.rng.random_bool(0.9) {
             return;
         }
-        let metadata = ["m", "n"][self.rng.random_range(0..2)];
-        let protocols: &[(&str, &str)] = match self.rng.random_range(0..3) {
-            0 => &[("range", "m"), ("sticky", "s")],
-            1 => &[("sticky", "s"), ("range", "n")],
-            _ => &[("range", "m")],
+        let protocols: &[(&str, &str)] = match self.rng.random_range(0..20) {
+            0 => &[("sticky", "s"), ("range", "n")],
+            1 => &[("range", "m")],
+            _ => &[("range", "m"), ("sticky", "s")],
         };
-        let protocols = if metadata == "m" { protocols } else { &[("range", "n")] };
         let version = self.rng.random_range(0..10);
         let client = &self.clients[which];
         let who = Who { instance: client.instance, ..Who::new(version) }.id(&client.id).protocols(protocols);
@@ -91,7 +92,8 @@ impl World {
         }
         let mut assignments = Vec::new();
         if client.leader {
-            assignments.extend(client.members.iter().map(|id| (id.as_str(), "assigned")));
+            let share = ["a", "b", "c"][self.rng.random_range(0..3)];
+            assignments.extend(client.members.iter().map(|id| (id.as_str(), share)));
         }
         let ticket = self.sim.sync(&client.id, client.generation, &assignments);
         self.clients[which].sync = Some(ticket);
@@ -124,7 +126,7 @@ impl World {
 
     fn end_store(&mut self) {
         if !self.sim.stores.is_empty() {
-            let error = if self.rng.random_bool(0.2) { ErrorCode::NotCoordinator } else { ErrorCode::None };
+            let error = if self.rng.random_bool(0.1) { ErrorCode::NotCoordinator } else { ErrorCode::None };
             self.sim.store(error);
         }
     }
