@@ -97,7 +97,7 @@ impl GroupCoordinator {
             .with_assignment(result.assignment)
     }
 
-    fn start_sync(
+    pub(super) fn start_sync(
         &self,
         context: &GroupRequestContext,
         request: &SyncGroupRequest,

@@ -246,5 +246,5 @@ fn random_schedules_keep_the_invariants() {
         assert_eq!(world.sim.group.state(), GroupState::Empty, "seed {seed}");
         assert_eq!(world.sim.group.next_deadline(), None, "seed {seed}");
     }
-    assert!(generations > 4_000 && assignments > 1_000, "{generations} generations, {assignments} assignments");
+    assert!(generations > 4_000 && assignments > 600, "{generations} generations, {assignments} assignments");
 }
