@@ -165,41 +165,42 @@ impl Group {
             fx.push(Effect::Join(ticket, JoinResult::error(id, error)));
             return;
         }
-        let is_unchanged = self.members.get(id).is_some_and(|member| member.protocols == request.protocols);
-        let state = self.state();
-        let (what, client) = (format!("for member {id} during {state}"), request.reason());
-        let reason = match state {
-            GroupState::PreparingRebalance => {
-                format!("Member {id} joining group during {state}; client reason: {client}")
-            }
-            GroupState::CompletingRebalance if !is_unchanged => {
-                format!("Updating metadata {what}; client reason: {client}")
-            }
-            // The leader comes back when something only it can see has changed, such as the topics' metadata.
-            GroupState::Stable if self.is_leader(id) => {
-                format!("Leader {id} re-joining group during {state}; client reason: {client}")
-            }
-            GroupState::Stable if !is_unchanged => format!("Updating metadata {what}; client reason: {client}"),
-            GroupState::CompletingRebalance | GroupState::Stable => {
-                // It did not get the first answer, or has nothing new to say.
-                fx.push(Effect::Join(ticket, self.current_generation_result(id)));
-                return;
-            }
-            GroupState::Empty | GroupState::Dead => {
-                tracing::warn!(
-                    target: COORDINATOR_LOG,
-                    "[GroupCoordinator {}]: Attempt to add rejoining member {id} of group {} in unexpected group state \
-                     {state}",
-                    self.config.broker_id,
-                    self.id
-                );
-                fx.push(Effect::Join(ticket, JoinResult::error(id, ErrorCode::UnknownMemberId)));
-                return;
-            }
+        if matches!(self.state(), GroupState::Empty | GroupState::Dead) {
+            tracing::warn!(
+                target: COORDINATOR_LOG,
+                "[GroupCoordinator {}]: Attempt to add rejoining member {id} of group {} in unexpected group state {}",
+                self.config.broker_id,
+                self.id,
+                self.state()
+            );
+            fx.push(Effect::Join(ticket, JoinResult::error(id, ErrorCode::UnknownMemberId)));
+            return;
+        }
+        let Some(reason) = self.rejoin_reason(&request) else {
+            // It did not get the first answer, or has nothing new to say.
+            fx.push(Effect::Join(ticket, self.current_generation_result(id)));
+            return;
         };
         let (rebalance, session) = (request.rebalance_timeout_ms, request.session_timeout_ms);
         self.update_member(id, request.protocols, rebalance, session, Some(ticket), fx);
         self.maybe_prepare_rebalance(&reason, now, fx);
+    }
+
+    /// Why a known member's join means a rebalance; `None` if it does not.
+    fn rejoin_reason(&self, request: &JoinRequest<'_>) -> Option<String> {
+        let (id, state, client) = (request.member_id, self.state(), request.reason());
+        let is_unchanged = self.members.get(id).is_some_and(|member| member.protocols == request.protocols);
+        match state {
+            GroupState::PreparingRebalance => {
+                Some(format!("Member {id} joining group during {state}; client reason: {client}"))
+            }
+            // The leader comes back when something only it can see has changed, such as the topics' metadata.
+            GroupState::Stable if self.is_leader(id) => {
+                Some(format!("Leader {id} re-joining group during {state}; client reason: {client}"))
+            }
+            _ if is_unchanged => None,
+            _ => Some(format!("Updating metadata for member {id} during {state}; client reason: {client}")),
+        }
     }
 
     fn add_and_rebalance(

@@ -19,6 +19,8 @@ pub use fetches::{offset_fetch_groups, offset_fetch_response};
 #[cfg(test)]
 mod golden_tests;
 #[cfg(test)]
+mod loading_tests;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
