@@ -30,6 +30,8 @@ pub struct EpochCache {
     disk: Arc<dyn Disk>,
     location: Arc<LogLocation>,
     entries: Vec<EpochEntry>,
+    /// The file was written without a sync.
+    unsynced: bool,
 }
 
 impl EpochCache {
@@ -52,14 +54,15 @@ impl EpochCache {
         if !disk.exists(&path) {
             disk.open(&path, crate::util::disk::OpenMode::Create)?;
         }
-        Ok(EpochCache { disk, location, entries })
+        Ok(EpochCache { disk, location, entries, unsynced: false })
     }
 
     fn path(&self) -> PathBuf {
         self.location.file(LEADER_EPOCH_FILE)
     }
 
-    fn write(&self, durability: Durability) -> io::Result<()> {
+    fn write(&mut self, durability: Durability) -> io::Result<()> {
+        self.unsynced = durability == Durability::NoSync;
         let lines: String = self.entries.iter().map(|e| format!("{} {}\n", e.epoch, e.start_offset)).collect();
         checkpoint::write_lines(&*self.disk, &self.path(), self.entries.len(), &lines, durability)
     }
@@ -158,13 +161,14 @@ impl EpochCache {
         self.write(Durability::Sync)
     }
 
-    /// Forces the file, as it is, to the device.
-    pub fn sync(&self) -> io::Result<()> {
-        match self.disk.open(&self.path(), crate::util::disk::OpenMode::Write) {
-            Ok(file) => file.sync(),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(e) => Err(e),
+    /// Forces the file to the device, if it is not there yet; returns whether it was not.
+    pub fn sync(&mut self) -> io::Result<bool> {
+        if !self.unsynced {
+            return Ok(false);
         }
+        self.disk.open(&self.path(), crate::util::disk::OpenMode::Write)?.sync()?;
+        self.unsynced = false;
+        Ok(true)
     }
 
     /// Empties the cache in memory only (the log is being deleted).

@@ -241,18 +241,20 @@ impl<const N: usize> IndexFile<N> {
         self.write_tail(&mut state)
     }
 
-    /// Like `write_out`, and cuts whatever the file has behind its entries (Kafka's preallocation).
-    pub fn trim_to_valid_size(&self) -> io::Result<()> {
+    /// Like `write_out`, and cuts whatever the file has behind its entries (Kafka's preallocation). Returns whether
+    /// the file had to be cut.
+    pub fn trim_to_valid_size(&self) -> io::Result<bool> {
         self.load()?;
         let mut state = self.state.write();
         self.write_tail(&mut state)?;
         let exact = (state.in_file * N) as u64;
         let file = self.file.create()?;
-        if file.len()? != exact {
+        let oversized = file.len()? != exact;
+        if oversized {
             file.set_len(exact)?;
         }
         state.tail = Vec::new();
-        Ok(())
+        Ok(oversized)
     }
 
     /// Drops handle and cached block unless used since the last call.

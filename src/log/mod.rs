@@ -50,3 +50,6 @@ pub use partition_log::{ActiveProducer, Background, PartitionLog};
 pub use producer_state::{ProducerStateConfig, VerificationGuard};
 pub use read::{AbortedTransaction, FileSlice, Isolation, LogRead};
 pub use startup::{ManagerOptions, StartError};
+
+#[cfg(test)]
+mod tests;

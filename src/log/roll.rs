@@ -108,13 +108,21 @@ impl PartitionLog {
         let first = floor_segment(&segments, from).unwrap_or(0);
         let mut new_files = false;
         for segment in segments[first..].iter().filter(|s| s.base_offset() < to) {
-            segment.flush()?;
-            new_files |= segment.base_offset() >= from;
+            new_files |= segment.flush()? && segment.base_offset() >= from;
         }
         if new_files {
             self.disk.sync_dir(&self.dir())?;
         }
         Ok(())
+    }
+
+    /// Forces whatever is not on the device yet, below the recovery point too (a trimmed index, say).
+    fn flush_everything(&self) -> io::Result<()> {
+        let mut any = self.epochs.write().sync()?;
+        for segment in self.segments.load().iter() {
+            any |= segment.flush()?;
+        }
+        if any { self.disk.sync_dir(&self.dir()) } else { Ok(()) }
     }
 
     /// Milliseconds since the epoch of the last flush by `flush_if_due`.
@@ -141,12 +149,7 @@ impl PartitionLog {
             writer.producers.set_map_end_offset(end);
             writer.producers.take_snapshot(true).map_err(|e| self.storage(e, "writing a producer snapshot of"))?;
             self.active_segment().on_become_inactive().map_err(|e| self.storage(e, "closing log"))?;
-            let from = self.recovery_point();
-            self.flush_segments(from, end).map_err(|e| self.storage(e, "flushing log"))?;
-            // The active segment may have been cut although nothing was unflushed.
-            self.active_segment().flush().map_err(|e| self.storage(e, "flushing log"))?;
-            self.epochs.write().sync().map_err(|e| self.storage(e, "flushing leader epochs of"))?;
-            self.disk.sync_dir(&self.dir()).map_err(|e| self.storage(e, "closing log"))?;
+            self.flush_everything().map_err(|e| self.storage(e, "flushing log"))?;
             self.recovery_point.store(end, Ordering::Release);
             writer.closed = true;
             Ok(())

@@ -71,6 +71,8 @@ pub struct Segment {
     pub(super) bookkeeping: Mutex<Bookkeeping>,
     recent: Mutex<Recent>,
     deleted: AtomicBool,
+    /// Something was written since the last flush.
+    dirty: AtomicBool,
 }
 
 /// The last batches appended by this process: tail readers and high watermarks find their positions here.
@@ -123,6 +125,7 @@ impl Segment {
             }),
             recent: Mutex::new(Recent::default()),
             deleted: AtomicBool::new(false),
+            dirty: AtomicBool::new(false),
         }
     }
 
@@ -137,6 +140,7 @@ impl Segment {
     ) -> io::Result<Segment> {
         let segment = Segment::existing(disk, location, base_offset, 0, false, settings, now_ms);
         segment.remove_files()?;
+        segment.mark_dirty();
         let log = segment.log.create()?;
         if let Some(bytes) = preallocate {
             log.set_len(bytes)?;
@@ -188,6 +192,7 @@ impl Segment {
         let position = self.size();
         let Some(last) = batches.last() else { return Ok(position) };
         super::offset_index::relative_offset(self.base_offset, last.last_offset)?;
+        self.mark_dirty();
         self.log.open()?.write_at(parts, position)?;
         let mut bytes = 0u64;
         let mut newest = TimestampOffset::UNKNOWN;
@@ -355,19 +360,38 @@ impl Segment {
 
     /// The last time-index entry, both indexes and the file cut to what they hold.
     pub fn on_become_inactive(&self) -> io::Result<()> {
-        let max = self.max_timestamp()?;
-        self.time_index.maybe_append(max, true)?;
-        self.offset_index.storage().trim_to_valid_size()?;
-        self.time_index.storage().trim_to_valid_size()?;
+        let entries = self.time_index.storage().entries()?;
+        self.time_index.maybe_append(self.max_timestamp()?, true)?;
         let (file, size) = (self.file()?, self.size());
-        if file.len()? != size {
+        let oversized = file.len()? != size;
+        if oversized {
             file.set_len(size)?;
+        }
+        let trimmed =
+            self.offset_index.storage().trim_to_valid_size()? | self.time_index.storage().trim_to_valid_size()?;
+        if oversized || trimmed || self.time_index.storage().entries()? != entries {
+            self.mark_dirty();
         }
         Ok(())
     }
 
-    /// Writes what is in memory and forces all files to the device.
-    pub fn flush(&self) -> io::Result<()> {
+    pub(super) fn mark_dirty(&self) {
+        self.dirty.store(true, Ordering::Release);
+    }
+
+    /// Writes what is in memory and forces all files to the device. Returns whether there was anything to do.
+    pub fn flush(&self) -> io::Result<bool> {
+        if !self.dirty.swap(false, Ordering::AcqRel) {
+            return Ok(false);
+        }
+        let done = self.flush_files();
+        if done.is_err() {
+            self.mark_dirty();
+        }
+        done.map(|()| true)
+    }
+
+    fn flush_files(&self) -> io::Result<()> {
         self.offset_index.storage().write_out()?;
         self.time_index.storage().write_out()?;
         self.log.sync()?;

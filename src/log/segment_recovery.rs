@@ -56,6 +56,7 @@ impl Segment {
         self.time_index.storage().reset()?;
         self.txn_index.reset()?;
         self.forget_recent();
+        self.mark_dirty();
         let file = self.file()?;
         let file_len = file.len()?;
         let mut max = TimestampOffset { timestamp: -1, offset: self.base_offset };
@@ -116,6 +117,7 @@ impl Segment {
         self.time_index.truncate_to(offset)?;
         self.txn_index.truncate_to(offset)?;
         self.forget_recent();
+        self.mark_dirty();
         let size = self.size();
         let keep = found.map_or(size, |batch| batch.position);
         self.size.store(keep, Ordering::Release);
