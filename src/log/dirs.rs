@@ -137,8 +137,6 @@ fn libc_flock() -> nix::libc::flock {
         l_start: 0,
         l_len: 0,
         l_pid: 0,
-        #[cfg(any(target_os = "freebsd"))]
-        l_sysid: 0,
     }
 }
 

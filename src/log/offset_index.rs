@@ -61,18 +61,17 @@ impl OffsetIndex {
         if self.is_full()? {
             return Err(io::Error::other(format!("Attempt to append to a full index ({})", self.describe())));
         }
-        if let Some(last) = self.entries.last()?.map(|e| self.decode(e)) {
-            if offset <= last.offset {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    format!(
-                        "Attempt to append an offset ({offset}) to position {} no larger than the last offset appended ({}) to {}",
-                        self.entries.entries()?,
-                        last.offset,
-                        self.describe()
-                    ),
-                ));
-            }
+        if let Some(last) = self.entries.last()?.map(|e| self.decode(e))
+            && offset <= last.offset
+        {
+            let (entries, last) = (self.entries.entries()?, last.offset);
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!(
+                    "Attempt to append an offset ({offset}) to position {entries} no larger than the last offset appended ({last}) to {}",
+                    self.describe()
+                ),
+            ));
         }
         self.entries.push(encode(relative, position))
     }

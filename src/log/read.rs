@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use super::error::{LogError, ReadError};
+use super::error::ReadError;
 use super::offset_index::OffsetPosition;
 use super::partition_log::{PartitionLog, floor_segment};
 use super::segment::{Segment, SegmentRange};
@@ -114,7 +114,7 @@ impl PartitionLog {
         let aborted = match isolation {
             Isolation::Committed => Some(
                 self.aborted_transactions(&segments, &segment, fetch_offset, &range, log_end_offset)
-                    .map_err(|e| LogError::from(self.storage(e, "reading the transaction index of")))?,
+                    .map_err(|e| self.storage(e, "reading the transaction index of"))?,
             ),
             _ => None,
         };

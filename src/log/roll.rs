@@ -4,7 +4,7 @@
 //! nothing to the device; the flush of what it finished runs in the background.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -70,7 +70,7 @@ impl PartitionLog {
         }));
     }
 
-    fn flush_snapshot(&self, path: &PathBuf) {
+    fn flush_snapshot(&self, path: &Path) {
         let synced = self.disk.open(path, crate::util::disk::OpenMode::Write).and_then(|file| file.sync());
         match synced {
             Ok(()) => {}

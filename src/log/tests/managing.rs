@@ -109,7 +109,7 @@ fn a_failing_dir_goes_offline_once_and_the_rest_goes_on() {
     assert_eq!(refused.code(), crate::protocol::ErrorCode::KafkaStorageError);
     let again = broken.read(0, 100, Isolation::LogEnd, true).unwrap_err();
     assert_eq!(again.code(), crate::protocol::ErrorCode::KafkaStorageError);
-    assert_eq!(*failures.lock(), [a.clone()]);
+    assert_eq!(*failures.lock(), std::slice::from_ref(&a));
     assert_eq!(manager.handle_dir_failure(&a), [tp(0)]);
     assert!(manager.get(&tp(0)).is_none());
     append(&fine, client_batch(1, 1, NOW));

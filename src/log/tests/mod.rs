@@ -33,7 +33,9 @@ pub fn config(overrides: &[(&str, &str)]) -> Arc<LogConfig> {
 
 /// Background work that waits until the test runs it.
 #[derive(Clone, Default)]
-pub struct Jobs(Arc<Mutex<Vec<Box<dyn FnOnce() + Send>>>>);
+pub struct Jobs(Arc<Mutex<Vec<Job>>>);
+
+type Job = Box<dyn FnOnce() + Send>;
 
 impl Jobs {
     pub fn background(&self) -> Background {
