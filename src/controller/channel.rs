@@ -163,7 +163,7 @@ impl Link {
     }
 
     fn log_failure(&self, failures: u32, error: &ClientError) {
-        if failures % QUIET_FAILURES == 0 {
+        if failures.is_multiple_of(QUIET_FAILURES) {
             tracing::warn!(
                 target: "kafka.controller.RequestSendThread",
                 "[RequestSendThread controllerId={me}] Controller {me}'s connection to broker {} was unsuccessful: \

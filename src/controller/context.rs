@@ -70,6 +70,21 @@ impl fmt::Debug for PartitionAndReplica {
     }
 }
 
+/// What the controller's metrics show (`ActiveControllerCount`, `OfflinePartitionsCount`, ...); zeros outside the office.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ControllerStats {
+    pub active: bool,
+    pub active_brokers: usize,
+    pub topics: usize,
+    pub partitions: usize,
+    pub offline_partitions: usize,
+    pub preferred_replica_imbalance: usize,
+    pub topics_to_delete: usize,
+    pub replicas_to_delete: usize,
+    pub topics_ineligible_to_delete: usize,
+    pub replicas_ineligible_to_delete: usize,
+}
+
 /// The controller's view of the cluster. `epoch` 0 means that this broker is not the controller.
 #[derive(Debug, Default)]
 pub struct ControllerContext {
@@ -360,20 +375,34 @@ impl ControllerContext {
         self.replicas_of_topic(topic).iter().all(|replica| self.replica_state(replica) == state)
     }
 
-    /// Offline partitions and partitions not led by their first replica, for the metrics of those names.
-    pub fn imbalance(&self) -> (usize, usize) {
-        let offline = |p: &&TopicPartition| !self.topics_with_deletion_started.contains(&p.topic);
-        let states = self.partition_states.iter().filter(|(_, state)| **state == PartitionState::Offline);
-        let offline = states.map(|(p, _)| p).filter(offline).count();
-        let preferred = |p: &TopicPartition, info: &LeaderIsrAndControllerEpoch| {
-            let Some(assignment) = self.assignment(p) else { return true };
-            let Some(head) = assignment.replicas.first() else { return true };
-            match assignment.adding.contains(head) {
-                true => !info.leader_and_isr.isr.contains(head),
-                false => info.leader_and_isr.leader == *head,
-            }
-        };
+    /// The figures of the metrics of these names.
+    pub fn stats(&self) -> ControllerStats {
+        let started = |p: &TopicPartition| self.topics_with_deletion_started.contains(&p.topic);
+        let states = self.partition_states.iter();
+        let queued = || self.topics_to_be_deleted.iter().flat_map(|topic| self.replicas_of_topic(topic));
+        let in_state = |state: ReplicaState| queued().filter(|r| self.replica_state(r) == state).count();
         let leaders = self.leadership.iter().filter(|(p, _)| !self.is_queued_for_deletion(&p.topic));
-        (offline, leaders.filter(|(p, info)| !preferred(p, info)).count())
+        ControllerStats {
+            active: self.epoch > 0,
+            active_brokers: self.brokers.len(),
+            topics: self.topics.len(),
+            partitions: self.leadership.len(),
+            offline_partitions: states.filter(|(p, s)| **s == PartitionState::Offline && !started(p)).count(),
+            preferred_replica_imbalance: leaders.filter(|(p, info)| !self.led_by_preferred(p, info)).count(),
+            topics_to_delete: self.topics_to_be_deleted.len(),
+            replicas_to_delete: queued().count() - in_state(ReplicaState::DeletionSuccessful),
+            topics_ineligible_to_delete: self.topics_ineligible_for_deletion.len(),
+            replicas_ineligible_to_delete: in_state(ReplicaState::DeletionIneligible),
+        }
+    }
+
+    /// A replica that a reassignment puts first counts only once it is in sync.
+    fn led_by_preferred(&self, partition: &TopicPartition, info: &LeaderIsrAndControllerEpoch) -> bool {
+        let Some(assignment) = self.assignment(partition) else { return true };
+        let Some(head) = assignment.replicas.first() else { return true };
+        match assignment.adding.contains(head) {
+            true => !info.leader_and_isr.isr.contains(head),
+            false => info.leader_and_isr.leader == *head,
+        }
     }
 }

@@ -115,6 +115,10 @@ impl ControlLoop {
                 let _ = reply.send(self.allocate_producer_ids(request).await);
                 Ok(())
             }
+            Event::Stats(reply) => {
+                let _ = reply.send(self.ctx.stats());
+                Ok(())
+            }
             event if self.is_active() => self.process_as_controller(event).await,
             _ => Ok(()),
         }

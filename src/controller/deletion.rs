@@ -155,7 +155,7 @@ mod tests {
         assert!(unmark_ineligible(&mut ctx, &BTreeSet::from([topic.clone()])));
         assert_eq!(resume(&ctx).start, vec![topic.clone()]);
         // Broker 2 is dead: its replica cannot be deleted, and the one deleted already is left in peace.
-        let plan = plan_replica_deletion(&ctx, &[topic.clone()]);
+        let plan = plan_replica_deletion(&ctx, std::slice::from_ref(&topic));
         assert_eq!((plan.dead, plan.alive, plan.halted), (vec![replicas[1].clone()], vec![], [topic].into()));
     }
 }

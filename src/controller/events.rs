@@ -11,6 +11,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
+use super::context::ControllerStats;
 use super::reassignment::ApiError;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::{
@@ -95,6 +96,8 @@ pub enum Event {
     AllocateProducerIds(AllocateProducerIdsRequest, Reply<AllocateProducerIdsResponse>),
     LeaderAndIsrResponse(i32, LeaderAndIsrResponse),
     UpdateMetadataResponse(i32, UpdateMetadataResponse),
+    /// The figures of the metrics.
+    Stats(Reply<ControllerStats>),
     /// With the partitions that the broker was told to delete.
     StopReplicaResponse(i32, StopReplicaResponse, BTreeSet<TopicPartition>),
     Shutdown,
@@ -168,6 +171,7 @@ impl Event {
             Event::LeaderAndIsrResponse(..) => "LeaderAndIsrResponseReceived",
             Event::UpdateMetadataResponse(..) => "UpdateMetadataResponseReceived",
             Event::StopReplicaResponse(..) => "TopicDeletionStopReplicaResponseReceived",
+            Event::Stats(_) => "Stats",
             Event::Shutdown => "ShutdownEventThread",
         }
     }
@@ -259,24 +263,28 @@ impl EventQueue {
         }
     }
 
-    /// Drops what waits (each event is preempted) and puts `event` in its place.
+    /// Drops what waits (each event is preempted) and puts `event` in its place. No effect after
+    /// [`EventQueue::close`], so that the end of a session does not take the order to shut down away.
     pub fn clear_and_put(&self, event: Event) {
-        let dropped = {
-            let mut queue = self.inner.events.lock();
-            let dropped = std::mem::take(&mut queue.events);
-            if !queue.closed {
-                queue.events.push_back(event);
-            }
-            dropped
-        };
-        dropped.into_iter().for_each(Event::preempt);
-        self.inner.arrived.notify_one();
+        self.replace(event, false);
     }
 
     /// As [`EventQueue::clear_and_put`] of [`Event::Shutdown`]; nothing is taken in any more.
     pub fn close(&self) {
-        self.clear_and_put(Event::Shutdown);
-        self.inner.events.lock().closed = true;
+        self.replace(Event::Shutdown, true);
+    }
+
+    fn replace(&self, event: Event, close: bool) {
+        let dropped = {
+            let mut queue = self.inner.events.lock();
+            if queue.closed {
+                return;
+            }
+            queue.closed = close;
+            std::mem::replace(&mut queue.events, VecDeque::from([event]))
+        };
+        dropped.into_iter().for_each(Event::preempt);
+        self.inner.arrived.notify_one();
     }
 
     /// The next event; waits for one.
@@ -307,6 +315,7 @@ mod tests {
         let (reply, answer) = oneshot::channel();
         queue.put(Event::AlterPartition(AlterPartitionRequest::default(), 3, reply));
         assert_eq!(answer.await.unwrap().error_code, 41);
+        queue.clear_and_put(Event::Expire);
         assert!(matches!(queue.take().await, Event::Shutdown));
     }
 

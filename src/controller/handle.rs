@@ -11,6 +11,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::channel::ControlChannel;
+use super::context::ControllerStats;
 use super::control::ControlLoop;
 use super::events::{ElectionAnswer, ElectionTrigger, ElectionType, Event, EventQueue, Reply};
 use crate::protocol::ErrorCode;
@@ -22,6 +23,9 @@ use crate::protocol::messages::{
 use crate::topic::TopicPartition;
 use crate::zk::ZkEvent;
 use crate::zk::store::Store;
+
+/// How long a shutdown waits for the event being processed.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The settings the controller goes by, named after their keys.
 #[derive(Clone, Debug)]
@@ -152,6 +156,11 @@ impl ControllerHandle {
         answer.await.unwrap_or_else(|_| lost())
     }
 
+    /// The figures of the metrics. Counting them takes time in the order of the number of partitions.
+    pub async fn stats(&self) -> ControllerStats {
+        self.ask(Event::Stats, ControllerStats::default).await
+    }
+
     /// AlterPartition of `version`: a leader changes its in-sync replicas.
     pub async fn alter_partition(&self, request: AlterPartitionRequest, version: i16) -> AlterPartitionResponse {
         let failed = || AlterPartitionResponse::default().with_error_code(ErrorCode::UnknownServerError.code());
@@ -220,9 +229,13 @@ impl ControllerHandle {
     pub async fn shutdown(&self) {
         self.queue.close();
         let tasks = self.tasks.lock().take();
-        if let Some((watches, running)) = tasks {
-            let _ = running.await;
+        if let Some((watches, mut running)) = tasks {
             watches.abort();
+            // What it is about may wait for ZooKeeper, which may not come back.
+            if tokio::time::timeout(SHUTDOWN_PATIENCE, &mut running).await.is_err() {
+                running.abort();
+                self.shared.active_controller.send_replace(-1);
+            }
         }
     }
 }

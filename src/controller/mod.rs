@@ -9,7 +9,7 @@
 //!
 //! Pure decisions, without I/O: `assignment`, `context`, `election`, `partition_machine`, `replica_machine`,
 //! `deletion`, `reassignment`, `batch`, `versions`. What carries them out: `transitions`, `failover`, `brokers`,
-//! `topics`, `reassign`, `elections`, `isr`, through `znodes` (ZooKeeper; every write is fenced by the controller epoch)
+//! `topics`, `reassign`, `reassign_requests`, `elections`, `isr`, through `znodes` (ZooKeeper; every write is fenced by the controller epoch)
 //! and `channel` (one task per broker).
 //!
 //! Answers to Kafka's `KafkaController` and the rest of `kafka.controller`.
@@ -30,6 +30,7 @@ mod handle;
 mod isr;
 pub mod partition_machine;
 mod reassign;
+mod reassign_requests;
 pub mod reassignment;
 pub mod replica_machine;
 #[cfg(test)]
@@ -41,6 +42,7 @@ mod transitions;
 pub mod versions;
 mod znodes;
 
+pub use context::ControllerStats;
 pub use error::ControllerError;
 pub use events::{ElectionAnswer, ElectionType};
 pub use handle::{Controller, ControllerConfig, ControllerDeps, ControllerHandle, ControllerHooks};

@@ -62,16 +62,14 @@ impl ControlLoop {
                     _ => {}
                 }
             }
-            if let Some(id) = znode.topic_id {
-                if !self.ctx.add_topic_id(&topic, id) {
-                    tracing::error!(
-                        target: TARGET,
-                        "[Controller id={}] topic ID map already contained ID for topic {topic} and new ID {id} did not \
-                         match existing ID",
-                        self.me
-                    );
-                    continue;
-                }
+            if let Some(id) = znode.topic_id.filter(|id| !self.ctx.add_topic_id(&topic, *id)) {
+                tracing::error!(
+                    target: TARGET,
+                    "[Controller id={}] topic ID map already contained ID for topic {topic} and new ID {id} did not \
+                     match existing ID",
+                    self.me
+                );
+                continue;
             }
             for (number, assignment) in znode.partitions {
                 let partition = TopicPartition::new(topic.clone(), number);

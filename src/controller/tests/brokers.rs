@@ -65,6 +65,10 @@ async fn a_dead_leader_is_replaced_and_a_dead_follower_leaves_the_isr() {
             format!("1 {umr}"),
         ]
     );
+    let stats = b0.controller.stats().await;
+    assert_eq!((stats.active, stats.active_brokers, stats.topics, stats.partitions), (true, 2, 1, 3));
+    // Two partitions are not led by their first replica; one of them by nobody.
+    assert_eq!((stats.offline_partitions, stats.preferred_replica_imbalance), (1, 2));
     let _b2 = Member::start(&twin, 2).await;
     b0.settle().await;
     assert_eq!(state(&twin, "t", 2), (state_json(1, 2, 2, "2"), 2));

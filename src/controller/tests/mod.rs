@@ -2,6 +2,8 @@
 //! what Kafka was recorded to write, and what it sends.
 
 mod brokers;
+mod channel;
 mod office;
 mod reassign;
+mod requests;
 mod topics;
