@@ -1,0 +1,68 @@
+//! A look into ZooKeeper from outside the broker, and topics put there by hand.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ottla::topic::TopicPartition;
+use ottla::zk::json::{Assignment, PartitionState, TopicZnode};
+use ottla::zk::session::{Session, SessionConfig};
+use ottla::zk::{CreateMode, Zk, paths};
+use tokio::runtime::Runtime;
+use uuid::Uuid;
+
+pub struct Znodes {
+    runtime: Runtime,
+    zk: Arc<Session>,
+}
+
+impl Znodes {
+    pub fn connect(connect: &str) -> Znodes {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("tokio");
+        let mut config = SessionConfig::new(connect);
+        config.session_timeout = Duration::from_secs(10);
+        let zk = runtime.block_on(Session::connect(config)).expect("a session of ZooKeeper");
+        Znodes { runtime, zk: Arc::new(zk) }
+    }
+
+    /// The session that owns an ephemeral znode; `None` where there is none.
+    pub fn owner(&self, path: &str) -> Option<i64> {
+        self.runtime.block_on(self.zk.exists(path, false)).ok()?.map(|stat| stat.ephemeral_owner)
+    }
+
+    /// Creates a topic whose data lie on broker 0 already, before any broker runs.
+    pub fn adopt_topic(&self, topic: &str, topic_id: Uuid, leader_epochs: &BTreeMap<i32, i32>) {
+        let partitions = leader_epochs.keys().map(|p| (*p, Assignment::new(vec![0]))).collect();
+        let znode = TopicZnode { partitions, topic_id: Some(topic_id) };
+        let topic_path = format!("/brokers/topics/{topic}");
+        self.create_all(&topic_path, znode.encode());
+        // What was recorded is older than any retention.
+        let config = br#"{"version":1,"config":{"retention.ms":"-1"}}"#;
+        self.create_all(&format!("/config/topics/{topic}"), bytes::Bytes::from_static(config));
+        for (partition, leader_epoch) in leader_epochs {
+            let state = PartitionState {
+                leader: 0,
+                leader_epoch: *leader_epoch,
+                isr: vec![0],
+                controller_epoch: 1,
+                leader_recovery_state: 0,
+            };
+            self.create_all(&format!("{topic_path}/partitions/{partition}/state"), state.encode());
+        }
+    }
+
+    /// Creates a znode, with its parents.
+    pub fn put(&self, path: &str, data: String) {
+        self.create_all(path, data.into());
+    }
+
+    fn create_all(&self, path: &str, data: bytes::Bytes) {
+        let ends = path.match_indices('/').map(|(at, _)| at).skip(1);
+        for end in ends {
+            let parent = self.zk.create(&path[..end], bytes::Bytes::new(), CreateMode::Persistent);
+            let _ = self.runtime.block_on(parent); // It may be there.
+        }
+        self.runtime.block_on(self.zk.create(path, data, CreateMode::Persistent)).expect("a new znode");
+    }
+}
