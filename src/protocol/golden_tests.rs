@@ -220,3 +220,36 @@ fn hand_made_bad_frames_are_refused() {
     }
     assert!(frames >= 30, "only {frames}");
 }
+
+/// Not a test: fills fuzz/corpus with what was recorded, in the form each target takes.
+#[test]
+#[ignore = "writes the seeds of the fuzz targets"]
+fn fuzz_seeds() {
+    let mut number = 0;
+    let mut write = |target: &str, input: &[&[u8]]| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(format!("seed-{number}")), input.concat()).unwrap();
+        number += 1;
+    };
+    for exchange in exchanges() {
+        write("header", &[&exchange.request]);
+        write("frame", &[&exchange.request]);
+        let mut body = exchange.request.clone();
+        let Ok(header) = header::parse(&mut body) else { continue };
+        let (key, version) = (header.api_key, header.api_version);
+        let Some(row) = api::table().iter().position(|row| row.key == key && row.serves(version)) else { continue };
+        let prefix = [u8::try_from(row).unwrap(), u8::try_from(version).unwrap()];
+        write("request", &[&prefix, &body]);
+        if let Ok(RequestKind::Produce(produce)) = codec::decode_request(key, version, body) {
+            let partitions = produce.topic_data.iter().flat_map(|topic| &topic.partition_data);
+            for records in partitions.filter_map(|partition| partition.records.as_ref()) {
+                write("records", &[&[0], records]);
+                write("records", &[&[0b0101_1001], records]);
+            }
+        }
+        let Some(mut response) = exchange.response else { continue };
+        header::parse_response(&mut response, key, version).unwrap();
+        write("response", &[&prefix, &response]);
+    }
+}
