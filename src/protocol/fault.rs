@@ -91,6 +91,9 @@ pub enum Malformed {
     /// A varint of more than five bytes, or above 2^32-1.
     #[error("varint is too long")]
     Varint,
+    /// A tag number above 2^31-1; numbers are signed in Kafka, and the codec loses such fields.
+    #[error("tag number {0}")]
+    Tag(u32),
     /// A known tagged field does not fill the size it was given.
     #[error("tagged field of {declared} bytes takes {used}")]
     TaggedFieldSize {

@@ -165,6 +165,9 @@ impl Walker<'_> {
             self.item = self.at.offset();
             self.spend(1)?;
             let tag = self.at.varint()?;
+            if tag > i32::MAX as u32 {
+                return Err(Malformed::Tag(tag));
+            }
             let declared = self.at.varint()? as usize;
             self.at.need(declared)?;
             match fields.iter().find(|field| field.tag_in(self.version) == Some(tag)) {
