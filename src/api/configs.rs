@@ -25,13 +25,18 @@ pub fn handle(api: &Arc<Api>, ctx: RequestContext, request: DescribeConfigsReque
     Reply::Exclusive(Box::pin(async move {
         let mut results = Vec::with_capacity(request.resources.len());
         for resource in &request.resources {
-            results.push(describe(&api, resource, request.include_synonyms).await);
+            results.push(describe(&api, &ctx, resource, request.include_synonyms).await);
         }
         ctx.responder().finish(&DescribeConfigsResponse::default().with_results(results))
     }))
 }
 
-async fn describe(api: &Api, resource: &DescribeConfigsResource, synonyms: bool) -> DescribeConfigsResult {
+async fn describe(
+    api: &Api,
+    ctx: &RequestContext,
+    resource: &DescribeConfigsResource,
+    synonyms: bool,
+) -> DescribeConfigsResult {
     let result = DescribeConfigsResult::default()
         .with_resource_type(resource.resource_type)
         .with_resource_name(resource.resource_name.clone());
@@ -40,7 +45,7 @@ async fn describe(api: &Api, resource: &DescribeConfigsResource, synonyms: bool)
             let wanted: Option<HashSet<&str>> =
                 resource.configuration_keys.as_ref().map(|keys| keys.iter().map(|k| &**k).collect());
             let wanted = |name: &str| wanted.as_ref().is_none_or(|keys| keys.contains(name));
-            let configs = entries.into_iter().filter(|e| wanted(&e.name)).map(|e| config(e, synonyms));
+            let configs = entries.into_iter().filter(|e| wanted(&e.name)).map(|e| config(ctx, e, synonyms));
             result.with_error_message(Some(StrBytes::default())).with_configs(configs.collect())
         }
         Err(error) => result
@@ -97,7 +102,7 @@ async fn topic_entries(api: &Api, name: &str) -> Result<Vec<ConfigEntry>, AdminE
     })
 }
 
-fn config(entry: ConfigEntry, synonyms: bool) -> DescribeConfigsResourceResult {
+fn config(ctx: &RequestContext, entry: ConfigEntry, synonyms: bool) -> DescribeConfigsResourceResult {
     let layer = |s: describe::Synonym| {
         DescribeConfigsSynonym::default()
             .with_name(StrBytes::from_string(s.name))
@@ -105,14 +110,16 @@ fn config(entry: ConfigEntry, synonyms: bool) -> DescribeConfigsResourceResult {
             .with_source(s.source)
     };
     let layers = if synonyms { entry.synonyms.into_iter().map(layer).collect() } else { Vec::new() };
-    DescribeConfigsResourceResult::default()
+    let result = DescribeConfigsResourceResult::default()
         .with_name(StrBytes::from_string(entry.name))
         .with_value(entry.value.map(StrBytes::from_string))
         .with_read_only(entry.read_only)
-        .with_is_default(entry.source == describe::source::DEFAULT)
-        .with_config_source(entry.source)
         .with_is_sensitive(entry.sensitive)
-        .with_synonyms(layers)
         .with_config_type(entry.kind)
-        .with_documentation(entry.doc.map(StrBytes::from_string))
+        .with_documentation(entry.doc.map(StrBytes::from_string));
+    // Version 0 only says whether the value is the default; later ones say where it comes from.
+    match ctx.version {
+        0 => result.with_is_default(entry.source == describe::source::DEFAULT),
+        _ => result.with_config_source(entry.source).with_synonyms(layers),
+    }
 }
