@@ -40,7 +40,9 @@ find_zookeeper() {
       log_options=('-Djava.util.logging.SimpleFormatter.format=[%1$tF %1$tT,%1$tL] %4$s %5$s (%3$s)%6$s%n')
     else
       classpath=$jars/zookeeper.jar:$jars/slf4j-simple.jar
-      log_options=("-Dorg.slf4j.simpleLogger.defaultLogLevel=$level")
+      # ServiceUtils logs the end of the process, a good one too, as an error.
+      log_options=("-Dorg.slf4j.simpleLogger.defaultLogLevel=$level"
+        -Dorg.slf4j.simpleLogger.log.org.apache.zookeeper.util.ServiceUtils=off)
     fi
   else
     echo "Apache ZooKeeper is not installed: 'apt-get install zookeeper default-jre-headless', or set" \
