@@ -43,8 +43,15 @@ impl NativeLog {
                 let text = format!("{node} could not be established. Node may not be available.");
                 self.warn(NETWORK_CLIENT, &text);
             }
-            // Follows from the others and says nothing new.
-            Some(RDKafkaErrorCode::AllBrokersDown) => {}
+            // The first follows from the others and says nothing new; the rest also come with the records.
+            Some(
+                RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::UnknownPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::GroupAuthorizationFailed,
+            ) => {}
             Some(RDKafkaErrorCode::Authentication) => {
                 self.error(NETWORK_CLIENT, &format!("Connection failed authentication due to: {reason}"));
             }

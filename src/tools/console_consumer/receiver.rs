@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message, Timestamp};
 use rdkafka::types::RDKafkaErrorCode;
@@ -18,6 +18,7 @@ use crate::tools::java_names::{native_error, wire_code};
 use crate::tools::native_log::NativeLog;
 use crate::tools::properties::Properties;
 use crate::tools::signals::Signals;
+use crate::topic::validate_name;
 
 /// How long a poll sleeps before it looks at signals and time.
 const TICK: Duration = Duration::from_millis(100);
@@ -57,6 +58,8 @@ pub struct Receiver {
     group: String,
     /// The topic, when it is a single one.
     topic: Option<String>,
+    /// Whether positions are kept for the group.
+    commits: bool,
 }
 
 impl Receiver {
@@ -69,6 +72,8 @@ impl Receiver {
         } else if !properties.contains("metadata.max.age.ms") {
             config.set("topic.metadata.refresh.interval.ms", MISSING_TOPIC_REFRESH_MS);
         }
+        // A position counts when its record was taken here, not when the library has it at hand.
+        config.set("enable.auto.offset.store", "false");
         let client_id = properties.get("client.id").unwrap_or_default();
         let context = Context { log: NativeLog::new(format!("Consumer clientId={client_id}, groupId={group}")) };
         let failed = |error: KafkaError| {
@@ -93,7 +98,16 @@ impl Receiver {
             }
         };
         let topic = topic.map_err(|error| config_exception(error.to_string()))?;
-        Ok(Receiver { consumer, group: group.to_owned(), topic })
+        let commits = properties.flag("enable.auto.commit") != Some(false);
+        Ok(Receiver { consumer, group: group.to_owned(), topic, commits })
+    }
+
+    /// Commits what was taken, where the group is to keep it, and leaves the group.
+    pub fn close(self) {
+        if self.commits {
+            // Nothing taken is nothing to commit; a coordinator that is gone shows in the next run.
+            let _ = self.consumer.commit_consumer_state(CommitMode::Sync);
+        }
     }
 
     /// The next record. `idle` is called when none is at hand, to write out what was printed; it says false when
@@ -111,7 +125,13 @@ impl Receiver {
                 return Err(Stop::Signal);
             }
             match self.consumer.poll(wait) {
-                Some(Ok(message)) => return Ok(message),
+                Some(Ok(message)) => {
+                    if self.commits {
+                        // Fails when the partition has just been taken away: then it is not ours to commit.
+                        let _ = self.consumer.store_offset_from_message(&message);
+                    }
+                    return Ok(message);
+                }
                 Some(Err(error)) => self.check(&error)?,
                 None => {
                     if !idle() {
@@ -133,7 +153,14 @@ impl Receiver {
         let Some(native) = error.rdkafka_error_code() else { return Ok(()) };
         let topic = self.topic.as_deref().unwrap_or_default();
         let log = &self.consumer.context().log;
-        match (native, wire_code(native).map(|code| code.name())) {
+        let code = match wire_code(native).map(|code| code.name()) {
+            // The library does not tell a name that cannot be from a topic that is not.
+            Some("UNKNOWN_TOPIC_OR_PARTITION") if self.topic.is_some() && validate_name(topic).is_err() => {
+                Some("INVALID_TOPIC_EXCEPTION")
+            }
+            code => code,
+        };
+        match (native, code) {
             (RDKafkaErrorCode::Authentication, _) => {
                 let error = JavaError::api("SaslAuthenticationException", error.to_string());
                 Err(Stop::Authentication(error))
