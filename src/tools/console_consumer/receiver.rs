@@ -24,6 +24,7 @@ use crate::topic::validate_name;
 const TICK: Duration = Duration::from_millis(100);
 /// How often a topic that is not there yet is looked for.
 const MISSING_TOPIC_REFRESH_MS: &str = "1000";
+const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
 const METADATA: &str = "org.apache.kafka.clients.Metadata";
 
 struct Context {
@@ -184,11 +185,21 @@ impl Receiver {
                 Err(Stop::Error(JavaError::api("InvalidTopicException", format!("Invalid topics: [{topic}]"))))
             }
             (_, Some(code @ ("UNKNOWN_TOPIC_OR_PARTITION" | "LEADER_NOT_AVAILABLE"))) => {
+                let code = self.create_topic().unwrap_or(code);
                 log.metadata_error(2, topic, code);
                 Ok(())
             }
             _ => Ok(()),
         }
+    }
+
+    /// Asks for the topic's metadata in the way that lets brokers create it, which the library does not when it
+    /// subscribes. Gives the error that came with it.
+    fn create_topic(&self) -> Option<&'static str> {
+        let topic = self.topic.as_deref()?;
+        let metadata = self.consumer.fetch_metadata(Some(topic), METADATA_TIMEOUT).ok()?;
+        let error = metadata.topics().first()?.error()?;
+        wire_code(RDKafkaErrorCode::from(error)).map(|code| code.name())
     }
 }
 
