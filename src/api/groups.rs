@@ -76,29 +76,32 @@ fn offset_commit(api: &Arc<Api>, ctx: RequestContext, mut request: OffsetCommitR
         } else {
             api.groups.offset_commit(request).await
         };
-        ctx.responder().finish(&merge(&asked, &unknown, &committed))
+        ctx.responder().finish(&merge(&asked, &unknown, committed))
     }))
 }
 
-/// The answer in the order of the request: the coordinator's codes, and the refusals.
-fn merge(
-    asked: &OffsetCommitRequest,
-    unknown: &HashSet<(Arc<str>, i32)>,
-    committed: &OffsetCommitResponse,
-) -> OffsetCommitResponse {
-    let topics = asked.topics.iter().map(|topic| {
+/// The answer as Kafka builds it: refused partitions first, then the coordinator's codes, by topic.
+fn merge(asked: &OffsetCommitRequest, unknown: &HashSet<(Arc<str>, i32)>, committed: OffsetCommitResponse) -> OffsetCommitResponse {
+    let mut topics: Vec<OffsetCommitResponseTopic> = Vec::new();
+    for topic in &asked.topics {
         let name: Arc<str> = Arc::from(&**topic.name);
-        let answers = committed.topics.iter().find(|t| t.name == topic.name);
-        let partitions = topic.partitions.iter().map(|p| {
-            let answer = answers.and_then(|t| t.partitions.iter().find(|a| a.partition_index == p.partition_index));
-            let code = if unknown.contains(&(name.clone(), p.partition_index)) {
-                ErrorCode::UnknownTopicOrPartition.code()
-            } else {
-                answer.map_or(ErrorCode::UnknownServerError.code(), |a| a.error_code)
-            };
-            OffsetCommitResponsePartition::default().with_partition_index(p.partition_index).with_error_code(code)
-        });
-        OffsetCommitResponseTopic::default().with_name(topic.name.clone()).with_partitions(partitions.collect())
-    });
-    OffsetCommitResponse::default().with_topics(topics.collect())
+        let refused = topic.partitions.iter().filter(|p| unknown.contains(&(name.clone(), p.partition_index)));
+        let refused: Vec<_> = refused
+            .map(|p| {
+                OffsetCommitResponsePartition::default()
+                    .with_partition_index(p.partition_index)
+                    .with_error_code(ErrorCode::UnknownTopicOrPartition.code())
+            })
+            .collect();
+        if !refused.is_empty() {
+            topics.push(OffsetCommitResponseTopic::default().with_name(topic.name.clone()).with_partitions(refused));
+        }
+    }
+    for topic in committed.topics {
+        match topics.iter_mut().find(|t| t.name == topic.name) {
+            Some(known) => known.partitions.extend(topic.partitions),
+            None => topics.push(topic),
+        }
+    }
+    OffsetCommitResponse::default().with_topics(topics)
 }
