@@ -81,7 +81,11 @@ fn offset_commit(api: &Arc<Api>, ctx: RequestContext, mut request: OffsetCommitR
 }
 
 /// The answer as Kafka builds it: refused partitions first, then the coordinator's codes, by topic.
-fn merge(asked: &OffsetCommitRequest, unknown: &HashSet<(Arc<str>, i32)>, committed: OffsetCommitResponse) -> OffsetCommitResponse {
+fn merge(
+    asked: &OffsetCommitRequest,
+    unknown: &HashSet<(Arc<str>, i32)>,
+    committed: OffsetCommitResponse,
+) -> OffsetCommitResponse {
     let mut topics: Vec<OffsetCommitResponseTopic> = Vec::new();
     for topic in &asked.topics {
         let name: Arc<str> = Arc::from(&**topic.name);

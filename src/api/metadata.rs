@@ -45,8 +45,7 @@ pub fn handle(api: &Arc<Api>, ctx: RequestContext, request: MetadataRequest) -> 
         let all = image.topics().map(|topic| described(&image, &ctx, style, topic)).collect();
         return ctx.responder().reply(&response(api, &ctx, &request, &image, all));
     };
-    let by_id = |topic: &&_| is_by_id(topic);
-    if ctx.version < 12 && topics.iter().any(|t| t.name.is_none() || by_id(&t)) {
+    if ctx.version < 12 && topics.iter().any(|t| t.name.is_none() || !t.topic_id.is_nil()) {
         let refused = topics.iter().map(|t| unknown(style, t.name.clone(), t.topic_id, ErrorCode::InvalidRequest));
         return ctx.responder().reply(&response(api, &ctx, &request, &image, refused.collect()));
     }
@@ -88,10 +87,6 @@ pub fn handle(api: &Arc<Api>, ctx: RequestContext, request: MetadataRequest) -> 
         }));
         ctx.responder().finish(&response(&api, &ctx, &request, &api.metadata.snapshot(), answers))
     }))
-}
-
-fn is_by_id(topic: &crate::protocol::messages::metadata_request::MetadataRequestTopic) -> bool {
-    !topic.topic_id.is_nil()
 }
 
 fn response(

@@ -39,16 +39,14 @@ pub fn handle(api: &Arc<Api>, ctx: RequestContext, request: ProduceRequest) -> R
         let mut answers = Vec::with_capacity(topic.partition_data.len());
         for data in topic.partition_data {
             let appended = append(api, &ctx, acks, &topic.name, data.index, data.records, now_ms);
-            let (answer, partition) = match appended {
-                Ok((answer, partition)) => (answer, partition),
+            let (answer, wait) = match appended {
+                Ok(appended) => appended,
                 Err(error) => {
                     failed.get_or_insert_with(|| format!("{}-{}: {}", &*topic.name, data.index, error.code()));
                     (refused(api, &ctx, &topic.name, data.index, error), None)
                 }
             };
-            if let (-1, Some(partition)) = (acks, partition)
-                && let Some(wait) = partition
-            {
+            if let Some(wait) = wait {
                 waiting.push(Waiting { topic: at, partition: answers.len(), wait });
             }
             answers.push(answer);
@@ -96,7 +94,8 @@ async fn settle(response: &mut ProduceResponse, waiting: Vec<Waiting>, time_limi
     }
 }
 
-type Appended = (PartitionProduceResponse, Option<Option<AckWait>>);
+/// The answer so far, and the wait for the high watermark if one is needed.
+type Appended = (PartitionProduceResponse, Option<AckWait>);
 
 fn append(
     api: &Api,
@@ -128,7 +127,7 @@ fn append(
         return Ok((answer, None));
     }
     let reached = partition.await_high_watermark(info.last_offset + 1);
-    Ok((answer, Some(reached.map(|reached| AckWait { partition, reached }))))
+    Ok((answer, reached.map(|reached| AckWait { partition, reached })))
 }
 
 fn refused(api: &Api, ctx: &RequestContext, topic: &str, index: i32, error: AppendError) -> PartitionProduceResponse {

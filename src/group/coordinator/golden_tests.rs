@@ -79,10 +79,9 @@ async fn serve(coordinator: &GroupCoordinator, version: i16, request: RequestKin
         RequestKind::LeaveGroup(r) => ResponseKind::LeaveGroup(coordinator.leave_group(&context, &r)),
         RequestKind::OffsetCommit(mut r) => {
             let unknown = r.topics.iter().find(|topic| name_of(&topic.name) == "nosuch").map(|topic| {
-                OffsetCommitResponseTopic::default()
-                    .with_name(topic.name.clone())
-                    .with_partitions(vec![OffsetCommitResponsePartition::default()
-                        .with_error_code(ErrorCode::UnknownTopicOrPartition.code())])
+                OffsetCommitResponseTopic::default().with_name(topic.name.clone()).with_partitions(vec![
+                    OffsetCommitResponsePartition::default().with_error_code(ErrorCode::UnknownTopicOrPartition.code()),
+                ])
             });
             r.topics.retain(|topic| name_of(&topic.name) != "nosuch");
             let mut response = coordinator.offset_commit(r).await;

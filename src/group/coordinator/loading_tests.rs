@@ -8,7 +8,7 @@ use super::testing::*;
 use super::tests::{beat, fetch, join, sync};
 use super::*;
 use crate::group::records::OffsetAndMetadata;
-use crate::group::storage::{offsets_batch, tombstones_batch, TxnProducer};
+use crate::group::storage::{TxnProducer, offsets_batch, tombstones_batch};
 use crate::protocol::messages::ListGroupsRequest;
 use crate::record::builder::EndTxnMarker;
 use crate::topic::TopicPartition;

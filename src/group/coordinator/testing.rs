@@ -5,8 +5,8 @@ use std::future::Future;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use futures::future::BoxFuture;
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -14,7 +14,7 @@ use super::{GroupCoordinator, GroupRequestContext};
 use crate::group::config::{GroupClock, GroupConfig, Now};
 use crate::group::storage::{AppendResult, OffsetsLog};
 use crate::protocol::ErrorCode;
-use crate::record::{batches, Batch, Record};
+use crate::record::{Batch, Record, batches};
 
 pub(super) const WALL: i64 = 1_700_000_000_000;
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::testing::*;
 use super::*;
-use crate::group::records::{decode_key, GroupMetadataValue, OffsetAndMetadata, RecordKey};
+use crate::group::records::{GroupMetadataValue, OffsetAndMetadata, RecordKey, decode_key};
 use crate::protocol::codec::StrBytes;
 use crate::protocol::messages::delete_groups_request::DeleteGroupsRequest;
 use crate::protocol::messages::join_group_request::JoinGroupRequestProtocol;
@@ -30,9 +30,11 @@ pub(super) fn join(group: &str, member: &str) -> JoinGroupRequest {
         .with_session_timeout_ms(10_000)
         .with_rebalance_timeout_ms(60_000)
         .with_protocol_type(s("consumer"))
-        .with_protocols(vec![JoinGroupRequestProtocol::default()
-            .with_name(s("range"))
-            .with_metadata(Bytes::from_static(b"\0\0\0\0\0\x01\0\x01t\0\0\0\0"))])
+        .with_protocols(vec![
+            JoinGroupRequestProtocol::default()
+                .with_name(s("range"))
+                .with_metadata(Bytes::from_static(b"\0\0\0\0\0\x01\0\x01t\0\0\0\0")),
+        ])
 }
 
 pub(super) fn sync(
@@ -367,9 +369,11 @@ async fn offset_fetch_in_each_shape() {
     let found: Vec<(&str, usize)> = response.topics.iter().map(|t| (t.name.as_str(), t.partitions.len())).collect();
     assert_eq!(found, [("a", 1), ("t", 1)].map(|(name, count)| (name, if name == "t" { 2 } else { count })));
     coordinator.on_resignation(0, None);
-    let topics = vec![offset_fetch_request::OffsetFetchRequestTopic::default()
-        .with_name(s("t").into())
-        .with_partition_indexes(vec![0])];
+    let topics = vec![
+        offset_fetch_request::OffsetFetchRequestTopic::default()
+            .with_name(s("t").into())
+            .with_partition_indexes(vec![0]),
+    ];
     let response = coordinator.offset_fetch(1, all.clone().with_topics(Some(topics)));
     assert_eq!(response.topics[0].partitions[0].error_code, ErrorCode::NotCoordinator.code());
     let response = coordinator.offset_fetch(2, all);
@@ -393,11 +397,15 @@ async fn a_log_that_is_not_there() {
 async fn transactional_commits() {
     let log = MemoryLog::new(1);
     let coordinator = coordinator(GroupConfig::default(), &log).await;
-    let topics = vec![txn_offset_commit_request::TxnOffsetCommitRequestTopic::default()
-        .with_name(s("t").into())
-        .with_partitions(vec![txn_offset_commit_request::TxnOffsetCommitRequestPartition::default()
-            .with_partition_index(0)
-            .with_committed_offset(5)])];
+    let topics = vec![
+        txn_offset_commit_request::TxnOffsetCommitRequestTopic::default().with_name(s("t").into()).with_partitions(
+            vec![
+                txn_offset_commit_request::TxnOffsetCommitRequestPartition::default()
+                    .with_partition_index(0)
+                    .with_committed_offset(5),
+            ],
+        ),
+    ];
     let request = TxnOffsetCommitRequest::default()
         .with_group_id(s("g").into())
         .with_producer_id(ProducerId(9))
