@@ -211,7 +211,7 @@ fn live_essence(text: &str) -> String {
     let placed = Regex::new(r"Leader: \d+\tReplicas: \S+\tIsr: \S+").unwrap();
     let text = placed.replace_all(&text, "Leader: L\tReplicas: R\tIsr: I");
     let times = Regex::new(r"(CreateTime:|commitTimestamp=|groupId=console-consumer-)\d+").unwrap();
-    let text = times.replace_all(&text, "$1N");
+    let text = times.replace_all(&text, "${1}N");
     let mut lines: Vec<String> = essence(&text).lines().map(str::to_owned).collect();
     lines.sort();
     lines.join("\n")
@@ -231,12 +231,16 @@ fn live() {
     for file in topics.iter().chain(&produce).chain(&consume) {
         let case = load(file);
         if file == &produce[0] {
-            // It was there when the cases were recorded.
-            run(&format!("kafka-topics.sh --bootstrap-server {bootstrap} --create --topic cp2 --partitions 3"), b"");
+            // They were there when the cases were recorded.
+            for topic in ["cp2 --partitions 3", "cp3"] {
+                run(&format!("kafka-topics.sh --bootstrap-server {bootstrap} --create --topic {topic}"), b"");
+            }
         }
-        // The ids of the recorded cluster; a file that was missing, and servers that were.
+        // The ids of the recorded cluster; a file that was missing, and servers that were; records without a key, which
+        // lie where chance put them.
         if ["--topic-id", "localhost:19999"].iter().any(|text| case.command.contains(text))
             || file.ends_with("039-reader-config.txt")
+            || file.ends_with("030-print-partition.txt")
         {
             continue;
         }

@@ -42,7 +42,7 @@ fn consume(options: &ConsumerOptions, signals: &Signals) -> Result<(), Failure> 
     let mut printed = Printed::default();
     let outcome = print_records(options, &receiver, signals, &mut printed);
     printed.flush();
-    receiver.close();
+    drop(receiver);
     err(&format!("Processed a total of {} messages\n", printed.count));
     outcome.map_err(Failure::from)
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message, Timestamp};
 use rdkafka::types::RDKafkaErrorCode;
@@ -53,7 +53,7 @@ pub enum Stop {
     Authentication(JavaError),
 }
 
-/// A consumer of one source.
+/// A consumer of one source. Dropped, it commits what was taken, where the group is to keep it, and leaves the group.
 pub struct Receiver {
     consumer: BaseConsumer<Context>,
     group: String,
@@ -101,14 +101,6 @@ impl Receiver {
         let topic = topic.map_err(|error| config_exception(error.to_string()))?;
         let commits = properties.flag("enable.auto.commit") != Some(false);
         Ok(Receiver { consumer, group: group.to_owned(), topic, commits })
-    }
-
-    /// Commits what was taken, where the group is to keep it, and leaves the group.
-    pub fn close(self) {
-        if self.commits {
-            // Nothing taken is nothing to commit; a coordinator that is gone shows in the next run.
-            let _ = self.consumer.commit_consumer_state(CommitMode::Sync);
-        }
     }
 
     /// The next record. `idle` is called when none is at hand, to write out what was printed; it says false when
