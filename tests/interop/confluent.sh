@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# confluent-kafka for Python: a group of two that share a topic.
+. "$root/tests/interop/lib.sh"
+new_broker
+"$cache/venv-new/bin/python" "$root/tests/interop/confluent_group.py" "$bootstrap"
