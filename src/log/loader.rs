@@ -100,6 +100,8 @@ impl OpenLog<'_> {
             now_ms: self.now_ms,
         };
         rebuild_producers(&mut producers, &rebuild)?;
+        // A broker with many logs must not need a descriptor for each.
+        segments.iter().for_each(|s| s.close());
         let offsets = Offsets { log_start, end_offset, recovery_point };
         Ok(self.assemble(location, segments, loader.epochs, producers, topic_id, offsets))
     }
@@ -118,8 +120,7 @@ impl OpenLog<'_> {
         topic_id: Option<uuid::Uuid>,
         offsets: Offsets,
     ) -> Arc<PartitionLog> {
-        let writer =
-            Writer { producers, updates: Vec::new(), closed: false, unwritten_topic_id: None, flush_request: None };
+        let writer = Writer { producers, updates: Vec::new(), unwritten_topic_id: None, flush_request: None };
         let log = Arc::new_cyclic(|this| PartitionLog {
             this: this.clone(),
             tp: self.tp.clone(),
@@ -137,6 +138,7 @@ impl OpenLog<'_> {
             recovery_point: AtomicI64::new(offsets.recovery_point),
             last_flush_ms: AtomicI64::new(self.now_ms),
             is_future: AtomicBool::new(self.is_future),
+            closed: AtomicBool::new(false),
             topic_id: RwLock::new(topic_id),
             epochs: RwLock::new(epochs),
             writer: Mutex::new(writer),

@@ -43,7 +43,6 @@ pub(super) struct Writer {
     pub producers: ProducerState,
     /// Scratch of one append, kept for its capacity.
     pub updates: Vec<ProducerUpdate>,
-    pub closed: bool,
     /// A topic id that is not in the file yet.
     pub unwritten_topic_id: Option<Uuid>,
     /// Set by a roll: flush up to this offset, and this snapshot, once the lock is released.
@@ -96,6 +95,8 @@ pub struct PartitionLog {
     pub(super) recovery_point: AtomicI64,
     pub(super) last_flush_ms: AtomicI64,
     pub(super) is_future: AtomicBool,
+    /// Takes no more writes, and its files may vanish.
+    pub(super) closed: AtomicBool,
     pub(super) topic_id: RwLock<Option<Uuid>>,
     pub(super) epochs: RwLock<EpochCache>,
     pub(super) writer: Mutex<Writer>,
@@ -211,7 +212,7 @@ impl PartitionLog {
     pub(super) fn with_writer<R>(&self, work: impl FnOnce(&mut Writer) -> Result<R, LogError>) -> Result<R, LogError> {
         let (result, request) = {
             let mut writer = self.writer.lock();
-            if writer.closed {
+            if self.is_closed() {
                 return Err(LogError::Closed(self.tp.clone()));
             }
             self.log_dir.check()?;
@@ -222,7 +223,15 @@ impl PartitionLog {
         result
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// What a failed system call means: the dir is broken, unless the log was deleted under whoever works on it.
     pub(super) fn storage(&self, error: std::io::Error, what: &str) -> LogError {
+        if error.kind() == std::io::ErrorKind::NotFound && self.is_closed() {
+            return LogError::Closed(self.tp.clone());
+        }
         self.log_dir.storage(error, || format!("Error while {what} {}", self.tp))
     }
 

@@ -156,11 +156,13 @@ impl PartitionLog {
         let mut at = floor_segment(&segments, fetch_offset).unwrap_or(0);
         loop {
             let segment = &segments[at];
+            // Before the log end is looked at again: bytes seen here are below the end seen there.
+            let size = segment.size();
             let next_base = segments.get(at + 1).map(|s| s.base_offset());
             if fetch_offset < visible_end && segment.base_offset() < visible_end {
                 let end = match next_base {
-                    Some(next) if visible_end >= next => segment.size(),
-                    _ if visible_end >= self.log_end_offset.load(Ordering::Acquire) => segment.size(),
+                    Some(next) if visible_end >= next => size,
+                    _ if visible_end >= self.log_end_offset.load(Ordering::Acquire) => size,
                     _ => segment.position_of(visible_end)?,
                 };
                 let range = segment.read(fetch_offset, max_bytes, end, min_one)?;
@@ -172,7 +174,7 @@ impl PartitionLog {
                     continue;
                 }
             }
-            let nothing = SegmentRange { position: segment.size(), len: 0, first_batch_incomplete: false };
+            let nothing = SegmentRange { position: size, len: 0, first_batch_incomplete: false };
             return Ok((Arc::clone(segment), segment.file()?, nothing, Arc::clone(&segments)));
         }
     }

@@ -151,7 +151,7 @@ impl PartitionLog {
             self.active_segment().on_become_inactive().map_err(|e| self.storage(e, "closing log"))?;
             self.flush_everything().map_err(|e| self.storage(e, "flushing log"))?;
             self.recovery_point.store(end, Ordering::Release);
-            writer.closed = true;
+            self.closed.store(true, Ordering::Release);
             Ok(())
         });
         for segment in self.segments.load().iter() {
@@ -170,7 +170,11 @@ impl PartitionLog {
 
     /// Closes all handles without writing anything; the log takes no more writes.
     pub fn abandon(&self) {
-        self.writer.lock().closed = true;
+        {
+            // Whoever writes now finishes first.
+            let _writer = self.writer.lock();
+            self.closed.store(true, Ordering::Release);
+        }
         for segment in self.segments.load().iter() {
             segment.close();
         }

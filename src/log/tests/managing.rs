@@ -51,6 +51,26 @@ fn create_restart_delete() {
 }
 
 #[test]
+fn work_that_finds_a_log_deleted_does_not_fail_the_dir() {
+    let dir = tempfile::tempdir().unwrap();
+    let jobs = Jobs::default();
+    let mut options = options(&[dir.path()], &jobs);
+    options.default_config = config(&[("segment.bytes", "300")]);
+    let manager = LogManager::start(options).unwrap();
+    let log = manager.get_or_create(&tp(0), true, None).unwrap();
+    for _ in 0..4 {
+        append(&log, client_batch(2, 80, NOW));
+    }
+    manager.async_delete(&tp(0), NOW).unwrap();
+    manager.delete_expired(NOW + 60_000);
+    // The flushes that the rolls asked for, and a slow reader, come too late.
+    jobs.run();
+    assert!(matches!(log.read(0, 100, Isolation::LogEnd, true), Err(ReadError::Log(LogError::Closed(_)))));
+    assert!(!manager.has_offline_dirs());
+    manager.get_or_create(&tp(0), true, None).unwrap();
+}
+
+#[test]
 fn new_logs_go_to_the_emptiest_dir() {
     let root = tempfile::tempdir().unwrap();
     let (a, b) = (root.path().join("a"), root.path().join("b"));
