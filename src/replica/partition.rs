@@ -231,7 +231,7 @@ impl Partition {
                 candidate = candidate.min(follower.log_end_offset);
             }
         }
-        candidate > log.high_watermark() && log.set_high_watermark(candidate) == candidate
+        log.maybe_increment_high_watermark(candidate).is_some()
     }
 
     /// Appends a client's or coordinator's batches as leader and advances the high watermark if it may.
