@@ -21,12 +21,17 @@ pub fn table(options: &[OptionSpec]) -> String {
     let widest = |pick: fn(&(String, String)) -> &String| rows.iter().map(|row| pick(row).chars().count()).max();
     let first = widest(|row| &row.0).unwrap_or(0).min((WIDTH - GAP) / 2);
     let second = widest(|row| &row.1).unwrap_or(0).min(WIDTH - GAP - first);
+    let broken: Vec<(Vec<String>, Vec<String>)> =
+        rows.iter().map(|(option, description)| (pieces(option, first), pieces(description, second))).collect();
+    // Broken lines may be shorter than there was room for; columns are no wider than they need be.
+    let needed = |lines: &[String]| lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
+    let first = broken.iter().map(|(option, _)| needed(option)).max().unwrap_or(0);
+    let second = broken.iter().map(|(_, description)| needed(description)).max().unwrap_or(0);
     let mut text = String::new();
-    for (option, description) in &rows {
-        let (option, description) = (pieces(option, first), pieces(description, second));
+    for (option, description) in &broken {
         for line in 0..option.len().max(description.len()) {
             let cell = |cells: &[String]| cells.get(line).cloned().unwrap_or_default();
-            text.push_str(&format!("{:first$}  {:second$}\n", cell(&option), cell(&description)));
+            text.push_str(&format!("{:first$}  {:second$}\n", cell(option), cell(description)));
         }
     }
     text
@@ -78,7 +83,7 @@ mod tests {
             VERSION,
         ]);
         let lines: Vec<&str> = table.lines().collect();
-        assert_eq!(lines[2], "--bootstrap-server <String: server(s)   Where to connect.                       ");
+        assert!(lines[2].starts_with("--bootstrap-server <String: server(s)  Where to connect. "), "{}", lines[2]);
         assert_eq!(lines[3].trim_end(), "  to use for bootstrapping>");
         assert!(table.lines().all(|line| line.chars().count() == lines[0].chars().count()));
     }

@@ -166,9 +166,9 @@ mod tests {
     }
 
     fn settings() -> Settings {
-        // Their recorded order is that of the hash map of all 31.
+        // Their recorded order: that of the hash map of all 31, where the first two share a bucket.
         let mut settings: Settings = (0..28).map(|n| (format!("other{n}"), None, true)).collect();
-        for name in ["retention.ms", "segment.bytes", "cleanup.policy"] {
+        for name in ["segment.bytes", "retention.ms", "cleanup.policy"] {
             settings.push((name.to_owned(), Some("1".to_owned()), false));
         }
         settings
