@@ -1,5 +1,6 @@
 //! Kafka's error codes as they go over the wire: number, name, the default text that responses carry
-//! and whether a client may retry (protocol page "Error Codes").
+//! and whether a client may retry (protocol page "Error Codes"). A table without state; it answers to Kafka's `Errors`.
+//! What is wrong with the bytes of a frame is `fault`'s; what failed in a client is `client::ClientError`.
 
 macro_rules! error_codes {
     ($($variant:ident = $code:literal, $name:literal, $retriable:literal, $message:literal;)*) => {
