@@ -45,6 +45,7 @@ pub fn handle(api: &Arc<Api>, ctx: RequestContext, request: FetchRequest) -> Rep
     let limits = FetchLimits {
         version: ctx.version,
         replica_id,
+        replica_epoch: if ctx.version >= 15 { request.replica_state.replica_epoch } else { -1 },
         max_bytes: max_bytes(api, &ctx, replica_id, &request),
         min_bytes: request.min_bytes,
         max_wait_ms: request.max_wait_ms,
@@ -86,7 +87,7 @@ fn is_enough(plan: &Plan, pass: &FetchPass) -> bool {
 async fn park(api: &Arc<Api>, ctx: &RequestContext, plan: Plan) -> Option<Frame> {
     let wait = Duration::from_millis(u64::try_from(plan.limits.max_wait_ms).unwrap_or(0));
     let deadline = Instant::now() + wait;
-    let watch = api.replicas.watch(&plan.targets);
+    let watch = api.replicas.watch(&plan.limits, &plan.targets);
     let pass = loop {
         // The watch stands before this look, so nothing that comes after it is missed.
         let pass = api.replicas.read_pass(&plan.limits, &plan.targets, false, clock::now_ms());

@@ -26,6 +26,7 @@ impl Broker {
         self.tasks.join_all().await;
         let (logs, replicas) = (self.logs.clone(), self.replicas.clone());
         let closed = tokio::task::spawn_blocking(move || {
+            replicas.stop_following();
             replicas.checkpoint_high_watermarks();
             logs.shutdown();
         });

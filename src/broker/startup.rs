@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::config_changes::ConfigChanges;
-use super::controller_channel::{ControllerBlocks, ControllerChannel};
+use super::controller_channel::{ControllerBlocks, ControllerChannel, IsrChannel};
 use super::offsets_log::ReplicatedOffsets;
 use super::{features, hooks, identity, log_dirs, settings, tasks};
 use crate::api::{Api, ApiSettings};
@@ -23,6 +23,8 @@ use crate::log::{FailureHandler, LogManager, ManagerOptions, ProducerStateConfig
 use crate::metadata::MetadataCache;
 use crate::net::listener::{self, ConnectionCounts, Listener, ListenerLimits};
 use crate::replica::ReplicaTable;
+use crate::replica::fetcher::{FetcherManager, FetcherSettings};
+use crate::replica::isr_manager::IsrManager;
 use crate::replica::session::FetchSessions;
 use crate::replica::table::ReplicaSettings;
 use crate::topic::GROUP_METADATA_TOPIC;
@@ -85,8 +87,6 @@ impl Broker {
         identity.write(disk.as_ref(), clock::now_ms())?;
         let features = features::follow(store.clone()).await.context("cannot read /feature")?;
         let metadata = Arc::new(MetadataCache::new());
-        let replica_settings = ReplicaSettings { broker_id: id, max_lag_ms: config.long("replica.lag.time.max.ms") };
-        let replicas = Arc::new(ReplicaTable::new(replica_settings, logs.clone(), metadata.clone()));
 
         let limits = Arc::new(settings::listeners(&config));
         let listeners = bind(&config, &limits)?;
@@ -98,13 +98,13 @@ impl Broker {
             registration.endpoints.iter().map(|e| e.connection_string()).collect::<Vec<_>>().join(","));
 
         let controller = start_controller(&config, &store, id, broker_epoch, registration, &features);
-        let to_controller = Arc::new(ControllerChannel {
-            broker_id: id,
-            metadata: metadata.clone(),
-            controller: controller.clone(),
-            listener: config.inter_broker_listener().to_owned(),
-            timeout: millis(config.int("controller.socket.timeout.ms")),
-        });
+        let channel = || {
+            let timeout = millis(config.int("controller.socket.timeout.ms"));
+            let listener = config.control_plane_listener().unwrap_or(config.inter_broker_listener());
+            Arc::new(ControllerChannel::new(id, metadata.clone(), controller.clone(), listener, timeout))
+        };
+        let to_controller = channel();
+        let (replicas, isr_sender) = start_replicas(&config, id, &logs, &metadata, &controller, channel());
         let offsets = ReplicatedOffsets {
             replicas: replicas.clone(),
             required_acks: i16::try_from(config.int("offsets.commit.required.acks")).unwrap_or(-1),
@@ -118,13 +118,13 @@ impl Broker {
             config: config.clone(),
             cluster_id: Arc::from(cluster_id.as_str()),
             features,
-            metadata,
+            metadata: metadata.clone(),
             replicas: replicas.clone(),
             fetch_sessions: FetchSessions::new(
                 usize::try_from(config.int("max.incremental.fetch.session.cache.slots")).unwrap_or(0),
             ),
             groups: groups.clone(),
-            producer_ids: Arc::new(ProducerIds::new(Arc::new(ControllerBlocks(to_controller.clone())), patience)),
+            producer_ids: Arc::new(ProducerIds::new(Arc::new(ControllerBlocks(channel())), patience)),
             controller: controller.clone(),
             store: store.clone(),
             creating: Default::default(),
@@ -133,8 +133,8 @@ impl Broker {
         let (stopping, stop) = watch::channel(false);
         let (halt_sender, halt) = watch::channel(None);
         let dir_failures = log_dirs::follow(failures, id, logs.clone(), replicas.clone(), store.clone(), halt_sender);
-        let followers =
-            vec![changes.follow().await.context("cannot read configuration changes")?, tokio::spawn(dir_failures)];
+        let changes = changes.follow().await.context("cannot read configuration changes")?;
+        let followers = vec![changes, tokio::spawn(dir_failures), isr_sender];
         let tasks = tasks::start(&config, &logs, &replicas, stop.clone());
         let acceptors = serve(listeners, &api, &limits, &stop);
         tracing::info!(target: LOGGER, "[KafkaServer id={id}] started");
@@ -277,6 +277,25 @@ fn start_controller(
         hooks: Arc::new(hooks),
         channel: Box::new(channel),
     })
+}
+
+/// The replicas with what moves them: fetchers from other leaders, and the sender of changes to in-sync sets.
+fn start_replicas(
+    config: &BrokerConfig,
+    id: i32,
+    logs: &Arc<LogManager>,
+    metadata: &Arc<MetadataCache>,
+    controller: &ControllerHandle,
+    channel: Arc<ControllerChannel>,
+) -> (Arc<ReplicaTable>, JoinHandle<()>) {
+    let isr_changes = Arc::new(IsrManager::new(id, metadata.clone()));
+    let handle = controller.clone();
+    let fetchers =
+        FetcherManager::new(FetcherSettings::of(config, id), metadata.clone(), Arc::new(move || handle.broker_epoch()));
+    let settings = ReplicaSettings { broker_id: id, max_lag_ms: config.long("replica.lag.time.max.ms") };
+    let sender = tokio::spawn(isr_changes.clone().run(Arc::new(IsrChannel(channel))));
+    let table = ReplicaTable::new(settings, logs.clone(), metadata.clone(), Arc::new(fetchers), isr_changes);
+    (Arc::new(table), sender)
 }
 
 /// Placement of groups follows the topic as it is, or as it will be created.

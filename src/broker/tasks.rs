@@ -63,6 +63,9 @@ pub fn start(
             logs.close_idle_files();
         }),
     );
+    let lagging = replicas.clone();
+    // The first look is due at once; nothing is led then, so the second will do.
+    every((cfg.long("replica.lag.time.max.ms") / 2).max(1), Box::new(move || lagging.shrink_isrs(clock::now_ms())));
     let replicas = replicas.clone();
     every(
         cfg.long("replica.high.watermark.checkpoint.interval.ms"),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::fetcher::FollowOrder;
 use super::partition::{LeaderAndIsr, Partition};
 use super::table::{Hosted, ReplicaTable};
 use crate::log::PartitionLog;
@@ -75,28 +76,59 @@ impl ReplicaTable {
         }
         *latest = controller_epoch;
         let mut outcome = OrderOutcome::default();
-        for order in orders {
-            let code = self.apply_leadership(&order, now_ms, &mut outcome);
-            outcome.errors.push((order.tp, order.topic_id, code));
+        let decided: Vec<_> = orders.iter().map(|order| self.decide(order)).collect();
+        let leaders = orders.iter().zip(&decided).filter(|(_, d)| matches!(d, Ok((Role::Leader, _))));
+        let leaders: Vec<TopicPartition> = leaders.map(|(order, _)| order.tp.clone()).collect();
+        self.fetchers.unfollow(&leaders);
+        let mut following = Vec::new();
+        for (order, decided) in orders.iter().zip(decided) {
+            let code = match decided {
+                Ok((Role::Leader, partition)) => self.lead(order, &partition, now_ms, &mut outcome),
+                Ok((Role::Follower, partition)) => self.follow(order, &partition, &mut outcome, &mut following),
+                Err(code) => code,
+            };
+            outcome.errors.push((order.tp.clone(), order.topic_id, code));
         }
+        self.start_following(following);
         self.begin_checkpointing();
+        self.fetchers.end_idle();
         Ok(outcome)
     }
 
-    fn apply_leadership(&self, order: &LeadershipOrder, now_ms: i64, outcome: &mut OrderOutcome) -> ErrorCode {
+    /// Which role an order gives to which replica, or why it gives none.
+    fn decide(&self, order: &LeadershipOrder) -> Result<(Role, Arc<Partition>), ErrorCode> {
         let known = self.hosted(&order.tp.topic, order.tp.partition).is_some();
         let Hosted::Online(partition) = self.get_or_insert(&order.tp) else {
-            return ErrorCode::KafkaStorageError;
+            return Err(ErrorCode::KafkaStorageError);
         };
-        let code = match self.role_for(order, &partition) {
-            Ok(Role::Leader) => self.lead(order, &partition, now_ms, outcome),
-            Ok(Role::Follower) => self.follow(order, &partition, outcome),
-            Err(code) => code,
-        };
-        if !known && partition.log().is_none() && code == ErrorCode::UnknownTopicOrPartition {
-            self.remove(&order.tp);
+        match self.role_for(order, &partition) {
+            Ok(role) => Ok((role, partition)),
+            Err(code) => {
+                if !known && partition.log().is_none() && code == ErrorCode::UnknownTopicOrPartition {
+                    self.remove(&order.tp);
+                }
+                Err(code)
+            }
         }
-        code
+    }
+
+    /// Hands partitions to the fetchers, after those have let go of them: only now is the log end what it will be.
+    fn start_following(&self, partitions: Vec<(LeadershipOrder, Arc<Partition>)>) {
+        let names: Vec<TopicPartition> = partitions.iter().map(|(order, _)| order.tp.clone()).collect();
+        self.fetchers.unfollow(&names);
+        let orders = partitions.into_iter().filter_map(|(order, partition)| {
+            let log = partition.log()?;
+            let knows_epochs = log.latest_epoch().is_some();
+            Some(FollowOrder {
+                tp: order.tp,
+                topic_id: if order.topic_id.is_nil() { log.topic_id().unwrap_or_default() } else { order.topic_id },
+                leader: order.state.leader,
+                leader_epoch: order.state.leader_epoch,
+                initial_offset: if knows_epochs { log.log_end_offset() } else { log.high_watermark() },
+                log: partition,
+            })
+        });
+        self.fetchers.follow(orders.collect());
     }
 
     fn role_for(&self, order: &LeadershipOrder, partition: &Partition) -> Result<Role, ErrorCode> {
@@ -118,7 +150,12 @@ impl ReplicaTable {
             // Same epoch: only a topic id may be news.
             return match log {
                 Some(log) if local_id.is_none() && !order.topic_id.is_nil() => {
+                    self.fetchers.set_topic_id(&order.tp, order.topic_id);
                     Err(assign_topic_id(&log, order.topic_id))
+                }
+                Some(_) if local_id.is_some() && order.topic_id.is_nil() && !partition.is_leader() => {
+                    self.fetchers.set_topic_id(&order.tp, Uuid::nil());
+                    Err(ErrorCode::None)
                 }
                 _ => Err(ErrorCode::StaleControllerEpoch),
             };
@@ -173,15 +210,26 @@ impl ReplicaTable {
         }
     }
 
-    fn follow(&self, order: &LeadershipOrder, partition: &Partition, outcome: &mut OrderOutcome) -> ErrorCode {
+    fn follow(
+        &self,
+        order: &LeadershipOrder,
+        partition: &Arc<Partition>,
+        outcome: &mut OrderOutcome,
+        following: &mut Vec<(LeadershipOrder, Arc<Partition>)>,
+    ) -> ErrorCode {
         if let Err(code) = self.open_log(order, partition) {
             return self.lost(order, code);
         }
         if !self.is_alive(order.state.leader) {
             // Epochs stay as they are, so that the same order is accepted once the leader is known.
+            tracing::info!(target: "state.change.logger", "Received LeaderAndIsr for {} but cannot become follower since the new leader {} is unavailable", order.tp, order.state.leader);
             return ErrorCode::None;
         }
-        if partition.make_follower(&order.state) && is_internal(&order.tp.topic) {
+        if !partition.make_follower(&order.state) {
+            return ErrorCode::None;
+        }
+        following.push((order.clone(), partition.clone()));
+        if is_internal(&order.tp.topic) {
             let (tp, leader_epoch) = (order.tp.clone(), Some(order.state.leader_epoch));
             outcome.coordinator_changes.push(CoordinatorChange::Resigned { tp, leader_epoch });
         }
@@ -210,6 +258,7 @@ impl ReplicaTable {
             let code = self.stop(&order, now_ms, &mut outcome);
             outcome.errors.push((order.tp, Uuid::nil(), code));
         }
+        self.fetchers.end_idle();
         Ok(outcome)
     }
 
@@ -220,6 +269,7 @@ impl ReplicaTable {
                 if order.leader_epoch >= 0 && order.leader_epoch < partition.leader_epoch() {
                     return ErrorCode::FencedLeaderEpoch;
                 }
+                self.fetchers.unfollow(std::slice::from_ref(&order.tp));
                 if order.delete {
                     self.remove(&order.tp);
                     partition.retire();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::partition::{ExpectedEpoch, FollowerFetch, Partition, PartitionRead, ReadFailure, ReadRequest};
 use super::session::FetchItem;
 use super::table::ReplicaTable;
-use super::waiters::FetchSignal;
+use super::waiters::{Awaited, FetchSignal};
 use crate::log::{Isolation, LogRead};
 use crate::protocol::ErrorCode;
 
@@ -16,6 +16,8 @@ pub struct FetchLimits {
     pub version: i16,
     /// Broker id of a follower; negative for consumers.
     pub replica_id: i32,
+    /// Epoch of the follower's broker, -1 when not given.
+    pub replica_epoch: i64,
     /// Already capped by `fetch.max.bytes` for consumers.
     pub max_bytes: i32,
     pub min_bytes: i32,
@@ -150,29 +152,36 @@ impl ReplicaTable {
         &self,
         limits: &FetchLimits,
         target: &FetchTarget,
-        partition: &Partition,
+        partition: &Arc<Partition>,
         outcome: &FetchOutcome,
         now_ms: i64,
     ) {
         let FetchOutcome::Read(read) = outcome else { return };
         let fetch = FollowerFetch {
             replica_id: limits.replica_id,
+            broker_epoch: limits.replica_epoch,
+            leader_epoch: ExpectedEpoch::from_wire(target.item.current_leader_epoch),
             fetch_offset: target.item.fetch_offset,
             log_start_offset: target.item.log_start_offset,
             leader_end: read.log_end_offset,
         };
-        partition.on_follower_fetch(fetch, &|id| self.is_alive(id), now_ms);
+        let alive = |id| self.is_alive(id);
+        partition.on_follower_fetch(fetch, &alive, now_ms);
+        if let Some(proposal) = partition.maybe_expand_isr(limits.replica_id, &alive) {
+            self.isr_changes.submit(partition, proposal);
+        }
     }
 
     /// Parks `signal` on every target, so that an append or a change of role wakes it.
-    pub fn watch(&self, targets: &[FetchTarget]) -> FetchWatch {
+    pub fn watch(&self, limits: &FetchLimits, targets: &[FetchTarget]) -> FetchWatch {
+        let awaited = if limits.replica_id >= 0 { Awaited::LogEnd } else { Awaited::HighWatermark };
         let signal = Arc::new(FetchSignal::default());
         let partitions: Vec<Arc<Partition>> =
             targets.iter().filter_map(|t| self.partition(&t.topic, t.item.partition).ok()).collect();
         for partition in &partitions {
-            partition.waiters.await_data(&signal);
+            partition.waiters.await_data(&signal, awaited);
         }
-        FetchWatch { signal, partitions }
+        FetchWatch { signal, awaited, partitions }
     }
 }
 
@@ -188,6 +197,7 @@ fn failed(target: &FetchTarget, failure: &ReadFailure) -> FetchOutcome {
 /// A parked fetch; leaves the waiting lists when dropped.
 pub struct FetchWatch {
     signal: Arc<FetchSignal>,
+    awaited: Awaited,
     partitions: Vec<Arc<Partition>>,
 }
 
@@ -201,7 +211,7 @@ impl FetchWatch {
 impl Drop for FetchWatch {
     fn drop(&mut self) {
         for partition in &self.partitions {
-            partition.waiters.forget_data(&self.signal);
+            partition.waiters.forget_data(&self.signal, self.awaited);
         }
     }
 }

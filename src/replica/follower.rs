@@ -7,6 +7,8 @@ pub struct Follower {
     /// Next offset the follower wants; -1 before its first fetch under this leadership.
     pub log_end_offset: i64,
     pub log_start_offset: i64,
+    /// Its broker's epoch as of the last fetch; -1 when not known.
+    pub broker_epoch: i64,
     last_fetch_leader_end: i64,
     last_fetch_ms: i64,
     last_caught_up_ms: i64,
@@ -18,6 +20,7 @@ impl Follower {
         Follower {
             log_end_offset: -1,
             log_start_offset: -1,
+            broker_epoch: -1,
             last_fetch_leader_end: 0,
             last_fetch_ms: 0,
             last_caught_up_ms: if in_sync { now_ms } else { 0 },

@@ -3,6 +3,8 @@
 //! - [`partition`]: one replica with its role, appending and reading by Kafka's rules.
 //! - [`table`]: all of them, by topic and index; LeaderAndIsr and StopReplica are applied in [`control`].
 //! - [`waiters`]: produce requests that wait for the high watermark, fetches that wait for data.
+//! - [`fetcher`]: following other leaders, on logs as [`following`] lends them out.
+//! - [`isr_changes`]: who is in sync; [`isr_manager`] takes that to the controller.
 //! - [`fetch`]: reading many partitions within the limits of one request; [`session`]: KIP-227 sessions.
 //!
 //! Lock order: table, then partition, then log; never two of one level, never across an await.
@@ -10,8 +12,12 @@
 
 pub mod control;
 pub mod fetch;
+pub mod fetcher;
 pub mod follower;
+mod following;
 pub mod isr;
+pub mod isr_changes;
+pub mod isr_manager;
 pub mod partition;
 pub mod session;
 pub mod table;

@@ -40,15 +40,15 @@ pub struct LeaderAndIsr {
 
 /// The role of the replica in one leader epoch.
 #[derive(Clone, Debug)]
-struct Role {
+pub(super) struct Role {
     controller_epoch: i32,
-    leader: Option<i32>,
-    leader_epoch: i32,
-    partition_epoch: i32,
+    pub(super) leader: Option<i32>,
+    pub(super) leader_epoch: i32,
+    pub(super) partition_epoch: i32,
     /// Log end when this leadership began; `None` while following.
-    epoch_start_offset: Option<i64>,
+    pub(super) epoch_start_offset: Option<i64>,
     replicas: Vec<i32>,
-    isr: Isr,
+    pub(super) isr: Isr,
 }
 
 /// What a request says about the epoch it believes in.
@@ -62,6 +62,11 @@ impl ExpectedEpoch {
     }
 
     pub const ANY: ExpectedEpoch = ExpectedEpoch(None);
+
+    /// Whether `epoch` is the one expected, or none was given.
+    fn admits(self, epoch: i32) -> bool {
+        self.0.is_none_or(|expected| expected == epoch)
+    }
 }
 
 /// Facts about the leader that answers carry along with an error.
@@ -73,12 +78,12 @@ pub struct CurrentLeader {
 
 pub struct Partition {
     pub tp: TopicPartition,
-    broker_id: i32,
+    pub(super) broker_id: i32,
     /// `replica.lag.time.max.ms`.
-    max_lag_ms: i64,
-    role: RwLock<Role>,
+    pub(super) max_lag_ms: i64,
+    pub(super) role: RwLock<Role>,
     log: ArcSwapOption<PartitionLog>,
-    followers: Mutex<BTreeMap<i32, Follower>>,
+    pub(super) followers: Mutex<BTreeMap<i32, Follower>>,
     pub waiters: Waiters,
 }
 
@@ -162,7 +167,7 @@ impl Partition {
             (was_leader, self.advance_high_watermark(&role, log, alive, now_ms))
         };
         if advanced {
-            self.waiters.advanced(log.high_watermark());
+            self.waiters.high_watermark_moved(log.high_watermark());
         }
         Ok(!was_leader)
     }
@@ -212,14 +217,14 @@ impl Partition {
     }
 
     /// Moves the high watermark to the least end offset of those that count (spec 4.5); true if it moved.
-    fn advance_high_watermark(
+    pub(super) fn advance_high_watermark(
         &self,
         role: &Role,
         log: &PartitionLog,
         alive: &dyn Fn(i32) -> bool,
         now_ms: i64,
     ) -> bool {
-        if role.isr.maximal_len() < effective_min_isr(log, role) {
+        if role.isr.committed().len() < effective_min_isr(log, role) {
             return false;
         }
         let end = log.log_end_offset();
@@ -243,7 +248,7 @@ impl Partition {
         alive: &dyn Fn(i32) -> bool,
         now_ms: i64,
     ) -> Result<AppendInfo, AppendError> {
-        let (info, log) = {
+        let (info, log, advanced) = {
             let role = self.role.read();
             if role.leader != Some(self.broker_id) {
                 return Err(AppendError::rejected(ErrorCode::NotLeaderOrFollower));
@@ -255,10 +260,13 @@ impl Partition {
                 return Err(AppendError::rejected(ErrorCode::NotEnoughReplicas));
             }
             let info = log.append_as_leader(records, role.leader_epoch, origin, now_ms)?;
-            self.advance_high_watermark(&role, &log, alive, now_ms);
-            (info, log)
+            let advanced = self.advance_high_watermark(&role, &log, alive, now_ms);
+            (info, log, advanced)
         };
-        self.waiters.advanced(log.high_watermark());
+        self.waiters.log_end_moved();
+        if advanced {
+            self.waiters.high_watermark_moved(log.high_watermark());
+        }
         Ok(info)
     }
 
@@ -326,15 +334,20 @@ impl Partition {
         let Some(log) = self.log.load_full() else { return };
         let advanced = {
             let role = self.role.read();
-            let FollowerFetch { replica_id, fetch_offset, log_start_offset, leader_end } = fetch;
-            match self.followers.lock().get_mut(&replica_id) {
-                Some(follower) => follower.on_fetch(fetch_offset, log_start_offset, leader_end, now_ms),
+            if !fetch.leader_epoch.admits(role.leader_epoch) {
+                return;
+            }
+            match self.followers.lock().get_mut(&fetch.replica_id) {
+                Some(follower) => {
+                    follower.broker_epoch = fetch.broker_epoch;
+                    follower.on_fetch(fetch.fetch_offset, fetch.log_start_offset, fetch.leader_end, now_ms);
+                }
                 None => return,
             }
             self.advance_high_watermark(&role, &log, alive, now_ms)
         };
         if advanced {
-            self.waiters.advanced(log.high_watermark());
+            self.waiters.high_watermark_moved(log.high_watermark());
         }
     }
 
@@ -374,6 +387,10 @@ pub struct ReadRequest {
 #[derive(Clone, Copy, Debug)]
 pub struct FollowerFetch {
     pub replica_id: i32,
+    /// -1 before Fetch version 15.
+    pub broker_epoch: i64,
+    /// The epoch the fetch was made in: positions of another leadership say nothing.
+    pub leader_epoch: ExpectedEpoch,
     pub fetch_offset: i64,
     pub log_start_offset: i64,
     /// The leader's log end before it read for this fetch.

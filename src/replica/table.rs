@@ -11,6 +11,8 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
+use super::fetcher::Fetching;
+use super::isr_manager::IsrManager;
 use super::partition::Partition;
 use crate::log::{AppendError, AppendInfo, LogManager, PartitionLog};
 use crate::metadata::MetadataCache;
@@ -38,6 +40,8 @@ pub struct ReplicaTable {
     pub(super) settings: ReplicaSettings,
     pub(super) logs: Arc<LogManager>,
     pub(super) metadata: Arc<MetadataCache>,
+    pub(super) fetchers: Arc<dyn Fetching>,
+    pub(super) isr_changes: Arc<IsrManager>,
     partitions: RwLock<HashMap<Arc<str>, HashMap<i32, Hosted>>>,
     /// Latest controller epoch seen; also orders whole LeaderAndIsr and StopReplica requests.
     pub(super) controller_epoch: Mutex<i32>,
@@ -45,11 +49,19 @@ pub struct ReplicaTable {
 }
 
 impl ReplicaTable {
-    pub fn new(settings: ReplicaSettings, logs: Arc<LogManager>, metadata: Arc<MetadataCache>) -> ReplicaTable {
+    pub fn new(
+        settings: ReplicaSettings,
+        logs: Arc<LogManager>,
+        metadata: Arc<MetadataCache>,
+        fetchers: Arc<dyn Fetching>,
+        isr_changes: Arc<IsrManager>,
+    ) -> ReplicaTable {
         ReplicaTable {
             settings,
             logs,
             metadata,
+            fetchers,
+            isr_changes,
             partitions: RwLock::default(),
             controller_epoch: Mutex::new(0),
             checkpointing: AtomicBool::new(false),
@@ -100,6 +112,7 @@ impl ReplicaTable {
 
     /// Marks a replica as lost with its log directory.
     pub fn set_offline(&self, tp: &TopicPartition) {
+        self.fetchers.unfollow(std::slice::from_ref(tp));
         let old = self.partitions.write().entry(tp.topic.clone()).or_default().insert(tp.partition, Hosted::Offline);
         if let Some(Hosted::Online(partition)) = old {
             partition.retire();
@@ -115,6 +128,20 @@ impl ReplicaTable {
             Hosted::Offline => None,
         })
         .collect()
+    }
+
+    /// Proposes to do without followers that lag, wherever this broker leads. Due every half `replica.lag.time.max.ms`.
+    pub fn shrink_isrs(&self, now_ms: i64) {
+        for partition in self.online() {
+            if let Some(proposal) = partition.maybe_shrink_isr(now_ms) {
+                self.isr_changes.submit(&partition, proposal);
+            }
+        }
+    }
+
+    /// Stops following, for good.
+    pub fn stop_following(&self) {
+        self.fetchers.shut_down();
     }
 
     /// Appends as leader, for clients and coordinators alike.

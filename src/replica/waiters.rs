@@ -1,7 +1,8 @@
 //! Who waits on a partition: produce requests for the high watermark, fetches for new data.
 //!
-//! Owns two short lists behind mutexes that are taken only when somebody waits; the append path pays one
-//! atomic load otherwise. Answers to Kafka's `DelayedProduce` and `DelayedFetch` purgatories, without their
+//! Owns short lists behind mutexes that are taken only when somebody waits; the append path pays one
+//! atomic load otherwise. Followers wait for the log's end, consumers for the high watermark, and neither is woken
+//! for what it cannot read. Answers to Kafka's `DelayedProduce` and `DelayedFetch` purgatories, without their
 //! shared timer: a waiter is a future, and whoever awaits it sets the time limit.
 
 use std::sync::Arc;
@@ -12,12 +13,22 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::protocol::ErrorCode;
 
-/// The two waiting lists of one partition.
+/// The waiting lists of one partition.
 #[derive(Default)]
 pub struct Waiters {
     high_watermark: Mutex<Vec<OffsetWaiter>>,
-    data: Mutex<Vec<Arc<FetchSignal>>>,
+    followers: Mutex<Vec<Arc<FetchSignal>>>,
+    consumers: Mutex<Vec<Arc<FetchSignal>>>,
     waiting: AtomicUsize,
+}
+
+/// What a parked fetch waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    /// Any append.
+    LogEnd,
+    /// Any advance of the high watermark.
+    HighWatermark,
 }
 
 struct OffsetWaiter {
@@ -61,34 +72,49 @@ impl Waiters {
         Some(receiver)
     }
 
+    fn list(&self, awaited: Awaited) -> &Mutex<Vec<Arc<FetchSignal>>> {
+        match awaited {
+            Awaited::LogEnd => &self.followers,
+            Awaited::HighWatermark => &self.consumers,
+        }
+    }
+
     /// Adds a parked fetch. The caller checks for data again afterwards.
-    pub fn await_data(&self, signal: &Arc<FetchSignal>) {
-        self.data.lock().push(signal.clone());
+    pub fn await_data(&self, signal: &Arc<FetchSignal>, awaited: Awaited) {
+        self.list(awaited).lock().push(signal.clone());
         self.waiting.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Takes a parked fetch off the list.
-    pub fn forget_data(&self, signal: &Arc<FetchSignal>) {
-        let mut list = self.data.lock();
+    /// Takes a parked fetch off its list.
+    pub fn forget_data(&self, signal: &Arc<FetchSignal>, awaited: Awaited) {
+        let mut list = self.list(awaited).lock();
         if let Some(at) = list.iter().position(|s| Arc::ptr_eq(s, signal)) {
             list.swap_remove(at);
             self.waiting.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
-    /// Tells everyone that the log end or the high watermark moved; `high_watermark` is the current value.
-    pub fn advanced(&self, high_watermark: i64) {
+    /// The leader appended.
+    pub fn log_end_moved(&self) {
+        if self.waiting.load(Ordering::SeqCst) != 0 {
+            self.wake(Awaited::LogEnd);
+        }
+    }
+
+    /// The high watermark moved, to `high_watermark` or beyond.
+    pub fn high_watermark_moved(&self, high_watermark: i64) {
         if self.waiting.load(Ordering::SeqCst) == 0 {
             return;
         }
         self.release(|w| w.offset <= high_watermark, Ok(()));
-        self.wake_fetches();
+        self.wake(Awaited::HighWatermark);
     }
 
     /// The replica stopped leading: produce waiters fail, fetches look again.
     pub fn fail(&self, error: ErrorCode) {
         self.release(|_| true, Err(error));
-        self.wake_fetches();
+        self.wake(Awaited::LogEnd);
+        self.wake(Awaited::HighWatermark);
     }
 
     fn release(&self, done: impl Fn(&OffsetWaiter) -> bool, result: Result<(), ErrorCode>) {
@@ -105,8 +131,8 @@ impl Waiters {
         }
     }
 
-    fn wake_fetches(&self) {
-        for signal in self.data.lock().iter() {
+    fn wake(&self, awaited: Awaited) {
+        for signal in self.list(awaited).lock().iter() {
             signal.notify.notify_one();
         }
     }
@@ -122,7 +148,7 @@ mod tests {
         let far = waiters.await_offset(10, || false).unwrap();
         let near = waiters.await_offset(5, || false).unwrap();
         assert!(waiters.await_offset(1, || true).is_none());
-        waiters.advanced(7);
+        waiters.high_watermark_moved(7);
         assert_eq!(near.await.unwrap(), Ok(()));
         waiters.fail(ErrorCode::NotLeaderOrFollower);
         assert_eq!(far.await.unwrap(), Err(ErrorCode::NotLeaderOrFollower));
@@ -133,11 +159,26 @@ mod tests {
     async fn a_signal_between_check_and_wait_is_not_lost() {
         let waiters = Waiters::default();
         let signal = Arc::new(FetchSignal::default());
-        waiters.await_data(&signal);
-        waiters.advanced(1);
+        waiters.await_data(&signal, Awaited::HighWatermark);
+        waiters.high_watermark_moved(1);
         signal.changed().await;
-        waiters.forget_data(&signal);
+        waiters.forget_data(&signal, Awaited::HighWatermark);
         assert_eq!(waiters.waiting.load(Ordering::SeqCst), 0);
+    }
+
+    #[tokio::test]
+    async fn followers_wait_for_appends_and_consumers_for_the_high_watermark() {
+        let waiters = Waiters::default();
+        let (follower, consumer) = (Arc::new(FetchSignal::default()), Arc::new(FetchSignal::default()));
+        waiters.await_data(&follower, Awaited::LogEnd);
+        waiters.await_data(&consumer, Awaited::HighWatermark);
+        let is_woken = |signal: Arc<FetchSignal>| async move {
+            tokio::time::timeout(std::time::Duration::ZERO, signal.changed()).await.is_ok()
+        };
+        waiters.log_end_moved();
+        assert!(is_woken(follower.clone()).await && !is_woken(consumer.clone()).await);
+        waiters.high_watermark_moved(1);
+        assert!(!is_woken(follower).await && is_woken(consumer).await);
     }
 
     #[test]

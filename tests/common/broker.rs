@@ -36,7 +36,7 @@ impl Kind {
 }
 
 /// The server that the brokers of one test binary share; it stops when the last of them is gone.
-fn shared_zookeeper() -> Arc<ZooKeeperServer> {
+pub fn shared_zookeeper() -> Arc<ZooKeeperServer> {
     static SHARED: Mutex<Weak<ZooKeeperServer>> = Mutex::new(Weak::new());
     let mut shared = SHARED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     if let Some(server) = shared.upgrade() {
@@ -47,7 +47,7 @@ fn shared_zookeeper() -> Arc<ZooKeeperServer> {
     server
 }
 
-fn own_chroot() -> String {
+pub fn own_chroot() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("/test-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
@@ -86,7 +86,11 @@ impl Broker {
 
     /// Not launched yet, on a ZooKeeper that the test owns.
     pub fn prepare_on(zookeeper_connect: &str, properties: &[(&str, &str)]) -> Broker {
-        let kind = Kind::under_test();
+        Broker::prepare_as(Kind::under_test(), zookeeper_connect, properties)
+    }
+
+    /// The same with a say in which broker it is.
+    pub fn prepare_as(kind: Kind, zookeeper_connect: &str, properties: &[(&str, &str)]) -> Broker {
         let broker = Broker {
             kind,
             dir: tempfile::tempdir().expect("a temporary directory"),
@@ -144,6 +148,10 @@ impl Broker {
     pub fn set(&mut self, key: &str, value: &str) {
         self.properties.retain(|(k, _)| k != key);
         self.properties.push((key.to_owned(), value.to_owned()));
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.child.is_some()
     }
 
     /// Everything it printed, in all its runs.

@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod broker;
+pub mod cluster;
 pub mod deadline;
 pub mod ports;
 pub mod wire;
@@ -13,5 +14,6 @@ pub mod znodes;
 pub mod zookeeper;
 
 pub use broker::Broker;
+pub use cluster::Cluster;
 pub use deadline::{PATIENCE, eventually};
 pub use wire::Wire;

@@ -1,0 +1,198 @@
+//! Several brokers on one ZooKeeper, with ids from 0.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka_protocol::messages::metadata_response::MetadataResponsePartition;
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::{MetadataRequest, ProduceRequest};
+use ottla::record::Codec;
+
+use super::admin::{NO_ERROR, batch, now_ms, topic_name};
+use super::broker::{Broker, Kind, own_chroot, shared_zookeeper};
+use super::deadline::{PATIENCE, eventually};
+use super::wire::Wire;
+use super::znodes::Znodes;
+use super::zookeeper::ZooKeeperServer;
+
+pub struct Cluster {
+    pub brokers: Vec<Broker>,
+    connect: String,
+    _zookeeper: Arc<ZooKeeperServer>,
+}
+
+impl Cluster {
+    /// So many brokers of the kind under test, all launched and known to each other.
+    pub fn start(count: usize, properties: &[(&str, &str)]) -> Cluster {
+        Cluster::start_as(&vec![Kind::under_test(); count], properties)
+    }
+
+    /// Brokers of these kinds.
+    pub fn start_as(kinds: &[Kind], properties: &[(&str, &str)]) -> Cluster {
+        let zookeeper = shared_zookeeper();
+        let connect = format!("{}{}", zookeeper.connect(), own_chroot());
+        let prepare = |(id, kind): (usize, &Kind)| {
+            let id = id.to_string();
+            let mut all = vec![("broker.id", id.as_str()), ("zookeeper.session.timeout.ms", "2000")];
+            all.extend(properties.iter().copied());
+            Broker::prepare_as(*kind, &connect, &all)
+        };
+        let brokers = kinds.iter().enumerate().map(prepare).collect();
+        let mut cluster = Cluster { brokers, connect, _zookeeper: zookeeper };
+        for id in 0..cluster.brokers.len() {
+            cluster.launch(id);
+        }
+        cluster
+    }
+
+    pub fn expect_log(&mut self, text: &str) {
+        self.brokers.iter_mut().for_each(|broker| broker.expect_log(text));
+    }
+
+    pub fn bootstrap(&self) -> String {
+        let all: Vec<String> = self.brokers.iter().map(Broker::bootstrap).collect();
+        all.join(",")
+    }
+
+    pub fn znodes(&self) -> Znodes {
+        Znodes::connect(&self.connect)
+    }
+
+    /// Starts a broker and waits until all that run know each other.
+    pub fn launch(&mut self, id: usize) {
+        self.brokers[id].launch();
+        let running = self.running();
+        for id in &running {
+            let mut wire = self.brokers[*id].wire();
+            eventually("the brokers know each other", PATIENCE, || {
+                let answer = wire.call(1, &MetadataRequest::default().with_topics(Some(Vec::new())));
+                (answer.brokers.len() == running.len()).then_some(())
+            });
+        }
+    }
+
+    pub fn kill(&mut self, id: usize) {
+        self.brokers[id].kill();
+    }
+
+    pub fn terminate(&mut self, id: usize) {
+        self.brokers[id].terminate();
+    }
+
+    pub fn running(&self) -> Vec<usize> {
+        (0..self.brokers.len()).filter(|id| self.brokers[*id].is_running()).collect()
+    }
+
+    /// A connection to some running broker.
+    pub fn any(&self) -> Wire {
+        self.brokers[self.running()[0]].wire()
+    }
+
+    /// Id of the controller, by the metadata of some running broker.
+    pub fn controller(&self) -> usize {
+        eventually("a controller is known", PATIENCE, || {
+            let answer = self.any().call(1, &MetadataRequest::default().with_topics(Some(Vec::new())));
+            let id = usize::try_from(answer.controller_id.0).ok()?;
+            self.running().contains(&id).then_some(id)
+        })
+    }
+
+    pub fn create_topic(&self, name: &str, partitions: i32, replicas: i16) {
+        let mut wire = self.brokers[self.controller()].wire();
+        let answer = wire.try_create_topic(name, partitions, replicas, &[]);
+        assert_eq!(answer.0, NO_ERROR, "{answer:?}");
+        self.running().iter().for_each(|id| self.brokers[*id].wire().await_leaders(name, partitions));
+    }
+
+    /// A partition as one broker knows it.
+    pub fn partition_seen_by(&self, id: usize, topic: &str, partition: i32) -> Option<MetadataResponsePartition> {
+        let answer = self.brokers[id].wire().metadata(topic, false);
+        answer.partitions.into_iter().find(|p| p.partition_index == partition)
+    }
+
+    /// The leader by the metadata of some running broker, if it runs.
+    fn live_leader(&self, topic: &str, partition: i32) -> Option<usize> {
+        let running = self.running();
+        let seen = self.partition_seen_by(running[0], topic, partition)?;
+        let leader = usize::try_from(seen.leader_id.0).ok()?;
+        running.contains(&leader).then_some(leader)
+    }
+
+    pub fn leader(&self, topic: &str, partition: i32) -> usize {
+        eventually("the partition has a leader", PATIENCE, || self.live_leader(topic, partition))
+    }
+
+    pub fn await_other_leader(&self, topic: &str, partition: i32, old: usize) -> usize {
+        eventually("the partition has another leader", PATIENCE, || {
+            self.live_leader(topic, partition).filter(|leader| *leader != old)
+        })
+    }
+
+    /// Waits until all running brokers say that so many replicas are in sync.
+    pub fn await_isr(&self, topic: &str, partition: i32, size: usize) {
+        for id in self.running() {
+            eventually("the replicas are in sync", PATIENCE, || {
+                let seen = self.partition_seen_by(id, topic, partition)?;
+                (seen.isr_nodes.len() == size && seen.leader_id.0 >= 0).then_some(())
+            });
+        }
+    }
+
+    /// One record with acks=all, tried again until acknowledged. The answer of a leader that was killed may be lost
+    /// with the record in the log: values that must not be doubled are not for times of trouble.
+    pub fn produce(&self, topic: &str, partition: i32, value: &str) -> i64 {
+        eventually("the record is acknowledged", PATIENCE, || {
+            let leader = self.live_leader(topic, partition)?;
+            let data = PartitionProduceData::default().with_index(partition).with_records(Some(batch(
+                &[value],
+                now_ms(),
+                Codec::None,
+            )));
+            let data = TopicProduceData::default().with_name(topic_name(topic)).with_partition_data(vec![data]);
+            let request = ProduceRequest::default().with_acks(-1).with_timeout_ms(10_000).with_topic_data(vec![data]);
+            let mut answer = self.brokers[leader].wire().try_call(9, &request).ok()?;
+            let answer = answer.responses.remove(0).partition_responses.remove(0);
+            (answer.error_code == NO_ERROR).then_some(answer.base_offset)
+        })
+    }
+
+    /// All values, from the leader.
+    pub fn values(&self, topic: &str, partition: i32) -> Vec<String> {
+        let leader = self.leader(topic, partition);
+        let mut wire = self.brokers[leader].wire();
+        let end = |wire: &mut Wire| {
+            let data = wire.fetch(topic, partition, 0, 0, 0);
+            (data.error_code == NO_ERROR).then_some(data.high_watermark)
+        };
+        // A new leader learns of the high watermark only when its followers have fetched.
+        eventually("the leader answers", PATIENCE, || end(&mut wire));
+        wire.values(topic, partition)
+    }
+
+    /// Waits until the replicas' segments are byte for byte the same.
+    pub fn assert_replicas_equal(&self, topic: &str, partition: i32) {
+        let files = || -> Vec<BTreeMap<String, Vec<u8>>> {
+            let dirs = self.brokers.iter().map(|b| b.data_dir().join(format!("{topic}-{partition}")));
+            dirs.filter(|dir| dir.is_dir()).map(|dir| segments(&dir)).collect()
+        };
+        let equal = || files().windows(2).all(|pair| pair[0] == pair[1]);
+        for _ in 0..200 {
+            if equal() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let sizes: Vec<_> =
+            files().iter().map(|f| f.iter().map(|(n, b)| (n.clone(), b.len())).collect::<Vec<_>>()).collect();
+        panic!("the replicas of {topic}-{partition} differ: {sizes:?}");
+    }
+}
+
+/// Segment files and their bytes; preallocated tails do not count.
+fn segments(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = std::fs::read_dir(dir).expect("a log directory").flatten();
+    let logs = entries.filter(|e| e.path().extension().is_some_and(|x| x == "log"));
+    logs.map(|e| (e.file_name().to_string_lossy().into_owned(), std::fs::read(e.path()).unwrap_or_default())).collect()
+}
