@@ -21,7 +21,7 @@ consume() {
   local partition
   for partition in 0 1; do
     kafka_tool kafka-console-consumer --bootstrap-server "$bootstrap" --topic t --partition $partition --offset earliest \
-      --timeout-ms 8000 --property print.timestamp=true --property print.key=true --property print.offset=true \
+      --timeout-ms 4000 --property print.timestamp=true --property print.key=true --property print.offset=true \
       --property print.partition=true --property print.headers=true 2>>"$work/consumer.log"
   done >"$work/$1" || true
   [ "$(wc -l <"$work/$1")" = "$2" ] || fail "$1: $(wc -l <"$work/$1") records, not $2"
