@@ -90,7 +90,7 @@ count_cargo() {
     failed=$((failed + 1))
     echo "not ok $name"
     awk -v start="---- $name stdout ----" '$0 == start { on = 1; next } on && /^(---- .* stdout ----|failures:)$/ { exit } on' "$log" |
-      grep -avE '^ +[0-9]+: |^ +at ' | tail -n 40 | sed 's/^/    /'
+      grep -avE '^ +[0-9]+: |^ +at |\] INFO |^stack backtrace|RUST_BACKTRACE|^$' | tail -n 40 | sed 's/^/    /'
   done <<<"$bad"
 }
 
@@ -106,9 +106,10 @@ run_cargo() {
   fi
   say "cargo test"
   # Most of them wait for processes most of the time.
-  RUST_TEST_THREADS=${RUST_TEST_THREADS:-4} cargo test --no-fail-fast >"$logs/cargo.log" 2>&1
+  RUST_TEST_THREADS=${RUST_TEST_THREADS:-4} cargo test --no-fail-fast -- --show-output >"$logs/cargo.log" 2>&1
   local status=$? before=$failed
-  grep -aE '^(     Running|   Doc-tests|test result)' "$logs/cargo.log" | sed 's/^ *//'
+  # Some tests count something that is worth to be seen.
+  grep -aE '^(     Running|   Doc-tests|test result|(wire|kills|bystander): )' "$logs/cargo.log" | sed 's/^ *//'
   count_cargo "$logs/cargo.log"
   if [ $status -ne 0 ] && [ "$failed" = "$before" ]; then
     echo "not ok cargo test (a test binary ended by itself)"
