@@ -234,7 +234,8 @@ fn difference(expected: &str, found: &str) -> String {
         a[same_start.saturating_sub(4)..same_start].iter().map(|l| format!("      {l}")).collect();
     (a, b) = (a.split_off(same_start), b.split_off(same_start));
     while a.last().is_some_and(|l| b.last() == Some(l)) {
-        (a.pop(), b.pop());
+        a.pop();
+        b.pop();
     }
     let few = |lines: &[&str], sign: char| -> Vec<String> {
         lines.iter().take(12).map(|l| format!("    {sign} {l}")).collect()
