@@ -3,6 +3,7 @@
 
 use std::io;
 
+use socket2::SockRef;
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 
@@ -12,8 +13,21 @@ use crate::log::FileSlice;
 /// Most bytes one `sendfile` call may move, so that one reader does not hold a worker thread for long.
 const SENDFILE_STEP: usize = 512 * 1024;
 
-/// Writes a whole answer.
+/// Writes a whole answer. With file ranges the socket is corked meanwhile: head, records and tail share packets, and
+/// the reader wakes for whole ones.
 pub async fn send(stream: &mut TcpStream, frame: Frame) -> io::Result<()> {
+    let corked = frame.parts.iter().any(|part| matches!(part, Part::File(_)));
+    if corked {
+        SockRef::from(&*stream).set_cork(true)?;
+    }
+    send_parts(stream, frame).await?;
+    if corked {
+        SockRef::from(&*stream).set_cork(false)?;
+    }
+    Ok(())
+}
+
+async fn send_parts(stream: &mut TcpStream, frame: Frame) -> io::Result<()> {
     for part in frame.parts {
         match part {
             Part::Bytes(bytes) => stream.write_all(&bytes).await?,

@@ -115,10 +115,11 @@ impl Store {
 
     /// Makes sure of the persistent paths every broker needs at start-up, without `/latest_producer_id_block` (see `zk`).
     pub async fn ensure_top_level_paths(&self) -> Result<(), StoreError> {
-        for path in paths::TOP_LEVEL {
-            self.ensure_path(path).await?;
-        }
-        Ok(())
+        // Looking first: a create is a write that ZooKeeper forces to its disk even when it refuses it.
+        let looks = paths::TOP_LEVEL.iter().map(|path| async move { Ok((*path, self.exists(path, false).await?)) });
+        let missing: Vec<&str> =
+            pipelined(looks).await?.into_iter().filter(|(_, there)| !there).map(|(path, _)| path).collect();
+        pipelined(missing.into_iter().map(|path| self.ensure_path(path))).await.map(|_| ())
     }
 
     /// Creates a persistent path without data, with its parents, unless it is there.
