@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::reply::{Frame, Reply};
 use super::{Api, RequestContext};
+use crate::config::LogConfig;
 use crate::protocol::ErrorCode;
 use crate::protocol::codec::StrBytes;
 use crate::protocol::messages::leader_and_isr_request::LeaderAndIsrPartitionState;
@@ -27,34 +28,64 @@ fn is_stale(api: &Api, broker_epoch: i64) -> bool {
     broker_epoch != -1 && broker_epoch < api.controller.broker_epoch()
 }
 
-/// Runs work that opens, renames or deletes files off the network threads; the connection waits for it.
-fn blocking(api: &Arc<Api>, work: impl FnOnce(&Api) -> Option<Frame> + Send + 'static) -> Reply {
+/// Runs work that opens, renames or deletes files off the network threads.
+async fn blocking(api: &Arc<Api>, work: impl FnOnce(&Api) -> Option<Frame> + Send + 'static) -> Option<Frame> {
     let api = api.clone();
-    Reply::Exclusive(Box::pin(async move {
-        match tokio::task::spawn_blocking(move || work(&api)).await {
-            Ok(frame) => frame,
-            Err(error) => {
-                tracing::error!(target: "kafka.server.KafkaApis", "A request of the controller failed: {error}");
-                None
-            }
+    match tokio::task::spawn_blocking(move || work(&api)).await {
+        Ok(frame) => frame,
+        Err(error) => {
+            tracing::error!(target: "kafka.server.KafkaApis", "A request of the controller failed: {error}");
+            None
         }
-    }))
+    }
 }
 
 pub fn leader_and_isr(api: &Arc<Api>, ctx: RequestContext, request: LeaderAndIsrRequest) -> Reply {
-    blocking(api, move |api| {
+    let api = api.clone();
+    Reply::Exclusive(Box::pin(async move {
         let orders = leadership_orders(&request);
-        if is_stale(api, request.broker_epoch) {
+        if is_stale(&api, request.broker_epoch) {
             return ctx.responder().finish(&refuse_leadership(&ctx, orders, ErrorCode::StaleBrokerEpoch));
         }
-        match api.replicas.become_leader_or_follower(request.controller_epoch, orders.clone(), clock::now_ms()) {
-            Ok(outcome) => {
-                notify_coordinators(api, &outcome);
-                ctx.responder().finish(&leadership_response(&ctx, ErrorCode::None, outcome.errors))
-            }
-            Err(code) => ctx.responder().finish(&refuse_leadership(&ctx, orders, code)),
+        configure_new_topics(&api, &orders).await;
+        blocking(&api, move |api| apply_leadership(api, &ctx, &request, orders)).await
+    }))
+}
+
+fn apply_leadership(
+    api: &Api,
+    ctx: &RequestContext,
+    request: &LeaderAndIsrRequest,
+    orders: Vec<LeadershipOrder>,
+) -> Option<Frame> {
+    match api.replicas.become_leader_or_follower(request.controller_epoch, orders.clone(), clock::now_ms()) {
+        Ok(outcome) => {
+            notify_coordinators(api, &outcome);
+            ctx.responder().finish(&leadership_response(ctx, ErrorCode::None, outcome.errors))
         }
-    })
+        Err(code) => ctx.responder().finish(&refuse_leadership(ctx, orders, code)),
+    }
+}
+
+/// A log that is about to be made needs its topic's settings, of which nobody has told this broker: a creation
+/// writes no change notification.
+async fn configure_new_topics(api: &Api, orders: &[LeadershipOrder]) {
+    let topics: Vec<String> = api.replicas.topics_without_log(orders).into_iter().collect();
+    let stored = match api.store.entity_configs("topics", &topics).await {
+        Ok(stored) => stored,
+        Err(error) => {
+            tracing::error!(target: "kafka.server.KafkaApis", "Cannot read the configurations of {topics:?}, the defaults hold: {error}");
+            return;
+        }
+    };
+    for (topic, overrides) in stored {
+        match LogConfig::from_overrides(&api.config, &overrides.into_iter().collect()) {
+            Ok(config) => api.replicas.set_topic_config(&topic, config),
+            Err(error) => {
+                tracing::error!(target: "kafka.server.KafkaApis", "The stored configuration of topic {topic} is not valid: {error}");
+            }
+        }
+    }
 }
 
 fn leadership_orders(request: &LeaderAndIsrRequest) -> Vec<LeadershipOrder> {
@@ -131,26 +162,29 @@ fn notify_coordinators(api: &Api, outcome: &OrderOutcome) {
 }
 
 pub fn stop_replica(api: &Arc<Api>, ctx: RequestContext, request: StopReplicaRequest) -> Reply {
-    blocking(api, move |api| {
-        let refused =
-            |code: ErrorCode| ctx.responder().finish(&StopReplicaResponse::default().with_error_code(code.code()));
-        if is_stale(api, request.broker_epoch) {
-            return refused(ErrorCode::StaleBrokerEpoch);
-        }
-        let orders = stop_orders(&ctx, &request);
-        let outcome = match api.replicas.stop_replicas(request.controller_epoch, orders, clock::now_ms()) {
-            Ok(outcome) => outcome,
-            Err(code) => return refused(code),
-        };
-        notify_coordinators(api, &outcome);
-        let errors = outcome.errors.iter().map(|(tp, _, code)| {
-            StopReplicaPartitionError::default()
-                .with_topic_name(topic_name(&tp.topic))
-                .with_partition_index(tp.partition)
-                .with_error_code(code.code())
-        });
-        ctx.responder().finish(&StopReplicaResponse::default().with_partition_errors(errors.collect()))
-    })
+    let api = api.clone();
+    Reply::Exclusive(Box::pin(async move { blocking(&api, move |api| stop(api, &ctx, &request)).await }))
+}
+
+fn stop(api: &Api, ctx: &RequestContext, request: &StopReplicaRequest) -> Option<Frame> {
+    let refused =
+        |code: ErrorCode| ctx.responder().finish(&StopReplicaResponse::default().with_error_code(code.code()));
+    if is_stale(api, request.broker_epoch) {
+        return refused(ErrorCode::StaleBrokerEpoch);
+    }
+    let orders = stop_orders(ctx, request);
+    let outcome = match api.replicas.stop_replicas(request.controller_epoch, orders, clock::now_ms()) {
+        Ok(outcome) => outcome,
+        Err(code) => return refused(code),
+    };
+    notify_coordinators(api, &outcome);
+    let errors = outcome.errors.iter().map(|(tp, _, code)| {
+        StopReplicaPartitionError::default()
+            .with_topic_name(topic_name(&tp.topic))
+            .with_partition_index(tp.partition)
+            .with_error_code(code.code())
+    });
+    ctx.responder().finish(&StopReplicaResponse::default().with_partition_errors(errors.collect()))
 }
 
 /// Versions 0 to 2 say whether to delete once for the whole request and carry no leader epoch.

@@ -3,7 +3,7 @@
 //! Owns the table behind a read-write lock held only for the lookup, and the controller epoch that guards
 //! LeaderAndIsr, StopReplica and UpdateMetadata. Answers to Kafka's `ReplicaManager`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,9 +11,11 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
+use super::control::LeadershipOrder;
 use super::fetcher::Fetching;
 use super::isr_manager::IsrManager;
 use super::partition::Partition;
+use crate::config::LogConfig;
 use crate::log::{AppendError, AppendInfo, LogManager, PartitionLog};
 use crate::metadata::MetadataCache;
 use crate::protocol::ErrorCode;
@@ -97,6 +99,17 @@ impl ReplicaTable {
                 Hosted::Online(Arc::new(Partition::new(tp.clone(), broker_id, max_lag_ms)))
             })
             .clone()
+    }
+
+    /// Topics of orders for which this broker has no log yet.
+    pub fn topics_without_log(&self, orders: &[LeadershipOrder]) -> BTreeSet<String> {
+        let missing = orders.iter().filter(|order| self.logs.get(&order.tp).is_none());
+        missing.map(|order| order.tp.topic.to_string()).collect()
+    }
+
+    /// Gives a topic's logs, present and future, their settings.
+    pub fn set_topic_config(&self, topic: &str, config: LogConfig) {
+        self.logs.set_topic_config(topic, Some(Arc::new(config)));
     }
 
     /// Takes a replica out of the table.
