@@ -117,9 +117,9 @@ fn config(ctx: &RequestContext, entry: ConfigEntry, synonyms: bool) -> DescribeC
         .with_is_sensitive(entry.sensitive)
         .with_config_type(entry.kind)
         .with_documentation(entry.doc.map(StrBytes::from_string));
-    // Version 0 only says whether the value is the default; later ones say where it comes from.
     match ctx.version {
-        0 => result.with_is_default(entry.source == describe::source::DEFAULT),
+        // Its field `is_default` is false whatever the value, as brokers have long stopped to set it.
+        0 => result,
         _ => result.with_config_source(entry.source).with_synonyms(layers),
     }
 }

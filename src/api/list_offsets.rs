@@ -109,22 +109,24 @@ fn lookup(
     let not_yet = if asker.version >= 5 { ErrorCode::OffsetNotAvailable } else { ErrorCode::LeaderNotAvailable };
     if partition.timestamp == LATEST {
         let end = TimestampAndOffset { timestamp: -1, offset: bound, leader_epoch: Some(replica.leader_epoch()) };
-        return if lagging { Err(not_yet) } else { Ok(found(partition, end)) };
+        return if lagging { Err(not_yet) } else { Ok(found(asker, partition, end)) };
     }
     let hit = log.offset_for_timestamp(partition.timestamp).map_err(|error| error.code())?;
     match hit {
         Some(hit) if matches!(partition.timestamp, EARLIEST | EARLIEST_LOCAL) || hit.offset < bound => {
-            Ok(found(partition, hit))
+            Ok(found(asker, partition, hit))
         }
         _ if lagging => Err(not_yet),
-        _ => Ok(found(partition, TimestampAndOffset { timestamp: -1, offset: -1, leader_epoch: None })),
+        _ => Ok(found(asker, partition, TimestampAndOffset { timestamp: -1, offset: -1, leader_epoch: None })),
     }
 }
 
-fn found(partition: &ListOffsetsPartition, hit: TimestampAndOffset) -> ListOffsetsPartitionResponse {
-    ListOffsetsPartitionResponse::default()
+fn found(asker: &Asker, partition: &ListOffsetsPartition, hit: TimestampAndOffset) -> ListOffsetsPartitionResponse {
+    let answer = ListOffsetsPartitionResponse::default()
         .with_partition_index(partition.partition_index)
         .with_timestamp(hit.timestamp)
-        .with_offset(hit.offset)
-        .with_leader_epoch(hit.leader_epoch.unwrap_or(-1))
+        .with_offset(hit.offset);
+    // Versions before 4 have no place for the epoch.
+    let epoch = hit.leader_epoch.filter(|_| asker.version >= 4);
+    answer.with_leader_epoch(epoch.unwrap_or(-1))
 }

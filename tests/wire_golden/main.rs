@@ -114,6 +114,7 @@ fn start() -> Broker {
     // Their leaders had changed four times.
     datadir::adopt(&broker, Some(4));
     broker.expect_log("connection"); // The recording has frames that end one.
+    broker.expect_log("stale broker epoch"); // An AllocateProducerIds is recorded with a wrong one.
     broker.launch();
     broker
 }
