@@ -47,10 +47,10 @@ const API_VERSIONS: &[u8] = b"\x00\x00\x00\x0f\x00\x12\x00\x00\x00\x00\x00\x01\x
 
 impl Broker {
     /// Not running yet; its files go below `dir`.
-    pub fn new(kind: Kind, dir: &Path, zookeeper: &str, port: u16) -> Broker {
+    pub fn new(kind: Kind, dir: &Path, zookeeper_connect: &str, port: u16) -> Broker {
         fs::create_dir_all(dir.join("data")).expect("the data directory");
         let text = format!(
-            "broker.id=0\nlisteners=PLAINTEXT://127.0.0.1:{port}\nlog.dirs={}\nzookeeper.connect={zookeeper}/{kind:?}\n\
+            "broker.id=0\nlisteners=PLAINTEXT://127.0.0.1:{port}\nlog.dirs={}\nzookeeper.connect={zookeeper_connect}\n\
              num.network.threads=3\nnum.io.threads=8\nsocket.send.buffer.bytes=102400\n\
              socket.receive.buffer.bytes=102400\nsocket.request.max.bytes=104857600\nnum.partitions=1\n\
              offsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\n\

@@ -28,7 +28,7 @@ mod wire;
 #[path = "../common/zookeeper.rs"]
 mod zookeeper;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
@@ -102,9 +102,13 @@ fn main() {
         };
         let dir = dir.expect("a temporary directory");
         println!("{kind:?}");
-        let mut bench =
-            Bench { broker: Broker::new(kind, dir.path(), &zookeeper.connect(), ports::free_port()), topics: 0 };
-        bench.run(&options)
+        let mut figures = Figures::default();
+        if options.runs("start") {
+            first_starts(kind, dir.path(), &zookeeper.connect(), &mut figures);
+        }
+        let connect = format!("{}/{kind:?}", zookeeper.connect());
+        let broker = Broker::new(kind, dir.path(), &connect, ports::free_port());
+        Bench { broker, topics: 0, figures }.run(&options)
     };
     let ours = measure(Kind::Ottla);
     let kafka = if broker::has_kafka() {
@@ -120,35 +124,52 @@ fn main() {
     }
 }
 
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+/// Starts of brokers that find nothing: an empty directory, a chroot that is not there.
+fn first_starts(kind: Kind, dir: &Path, zookeeper: &str, figures: &mut Figures) {
+    let times = if kind == Kind::Kafka { 1 } else { 7 };
+    let starts = (0..times).map(|n| {
+        let connect = format!("{zookeeper}/{kind:?}-{n}");
+        let mut broker = Broker::new(kind, &dir.join(format!("first-{n}")), &connect, ports::free_port());
+        let start = broker.start();
+        broker.stop();
+        ms(start.serving)
+    });
+    figures.add("first start ever: exec to serving", "ms", Target::Most(100.0), starts.collect());
+}
+
 struct Bench {
     broker: Broker,
     topics: usize,
+    figures: Figures,
 }
 
 impl Bench {
-    fn run(&mut self, options: &Options) -> Figures {
-        let mut figures = Figures::default();
-        let first = self.broker.start();
+    fn run(mut self, options: &Options) -> Figures {
+        self.broker.start();
         if options.runs("start") {
-            self.start(first, &mut figures);
+            self.start();
         }
         if options.runs("produce") {
-            self.produce(options, &mut figures);
+            self.produce(options);
         }
         if options.runs("fetch") {
-            self.fetch(options, &mut figures);
+            self.fetch(options);
         }
         if options.runs("small") {
-            self.small(options, &mut figures);
+            self.small(options);
         }
         if options.runs("latency") {
-            self.latency(&mut figures);
+            self.latency();
         }
         if options.runs("memory") {
-            self.memory(options, &mut figures);
+            self.memory(options);
         }
         self.broker.stop();
-        figures
+        self.figures
     }
 
     fn topic(&mut self, partitions: i32, configs: &[(&str, &str)]) -> String {
@@ -159,13 +180,11 @@ impl Bench {
     }
 
     /// Start-up, memory at rest, and a tool.
-    fn start(&mut self, first: broker::Start, figures: &mut Figures) {
-        let ms = |d: Duration| d.as_secs_f64() * 1e3;
-        figures.add("first start: exec to serving", "ms", Target::None, vec![ms(first.serving)]);
+    fn start(&mut self) {
         sleep(Duration::from_secs(3));
         let (rss, anonymous) = self.broker.memory();
-        figures.add("memory at rest (RSS)", "MiB", Target::Most(20.0), vec![rss]);
-        figures.add("memory at rest, not of files", "MiB", Target::None, vec![anonymous]);
+        self.figures.add("memory at rest (RSS)", "MiB", Target::Most(20.0), vec![rss]);
+        self.figures.add("memory at rest, not of files", "MiB", Target::None, vec![anonymous]);
         let times = if self.broker.kind == Kind::Kafka { 2 } else { 11 };
         let starts: Vec<_> = (0..times)
             .map(|_| {
@@ -175,11 +194,17 @@ impl Bench {
             .collect();
         let serving = starts.iter().map(|s| ms(s.serving)).collect();
         let logged = starts.iter().map(|s| ms(s.logged)).collect();
-        figures.add("start: exec to serving", "ms", Target::Most(100.0), serving);
-        figures.add("start: exec to the line 'started'", "ms", Target::None, logged);
+        self.figures.add("start: exec to serving", "ms", Target::Most(100.0), serving);
+        self.figures.add("start: exec to the line 'started'", "ms", Target::None, logged);
         self.topic(1, &[]);
         let listed = (0..times).map(|_| ms(self.broker.list_topics())).collect();
-        figures.add("kafka-topics.sh --list", "ms", Target::Most(50.0), listed);
+        self.figures.add("kafka-topics.sh --list", "ms", Target::Most(50.0), listed);
+    }
+
+    /// The same as often for nothing as it is then measured.
+    fn warm_and_measure<T>(&mut self, times: usize, mut once: impl FnMut(&mut Bench) -> T) -> Vec<T> {
+        (0..times).for_each(|_| drop(once(self)));
+        (0..times).map(|_| once(self)).collect()
     }
 
     /// One repetition in a topic of its own, which is deleted afterwards. CPU and wall seconds.
@@ -193,27 +218,26 @@ impl Bench {
     }
 
     /// Batches of 1 MiB.
-    fn produce(&mut self, options: &Options, figures: &mut Figures) {
+    fn produce(&mut self, options: &Options) {
         for codec in [Codec::None, Codec::Lz4] {
             let batch = Arc::new(Batch::large(codec));
             let requests = (options.megabytes * 1_000_000 / batch.bytes.len()).next_multiple_of(2);
             let gigabytes = (requests * batch.bytes.len()) as f64 / GB;
             for acks in [1, -1] {
                 let load = Produce { topic: String::new(), acks, connections: 2, window: 4, requests };
-                self.produce_once(&load, &batch);
-                let runs: Vec<_> = (0..options.repeat).map(|_| self.produce_once(&load, &batch)).collect();
+                let runs = self.warm_and_measure(options.repeat, |bench| bench.produce_once(&load, &batch));
                 let label = format!("produce 1 MiB {codec:?} acks={acks}");
                 let cpu = |part: fn(broker::Cpu) -> f64| runs.iter().map(|(c, _)| part(*c) / gigabytes).collect();
-                figures.add(format!("{label}: CPU"), "s/GB", PRODUCE, cpu(broker::Cpu::total));
-                figures.add(format!("{label}: CPU in user mode"), "s/GB", Target::None, cpu(|c| c.user));
+                self.figures.add(format!("{label}: CPU"), "s/GB", PRODUCE, cpu(broker::Cpu::total));
+                self.figures.add(format!("{label}: CPU in user mode"), "s/GB", Target::None, cpu(|c| c.user));
                 let speed = runs.iter().map(|(_, s)| gigabytes * 1e3 / s).collect();
-                figures.add(format!("{label}: throughput"), "MB/s", Target::None, speed);
+                self.figures.add(format!("{label}: throughput"), "MB/s", Target::None, speed);
             }
         }
     }
 
     /// Large fetches out of the page cache.
-    fn fetch(&mut self, options: &Options, figures: &mut Figures) {
+    fn fetch(&mut self, options: &Options) {
         let batch = Arc::new(Batch::large(Codec::None));
         let requests = (options.megabytes * 1_000_000 / batch.bytes.len()).next_multiple_of(2);
         let topic = self.topic(2, &[]);
@@ -229,42 +253,38 @@ impl Bench {
                 batches: requests / 2,
                 rounds: 3,
             };
-            load::fetch(self.broker.port, &load);
-            let runs: Vec<_> = (0..options.repeat)
-                .map(|_| {
-                    let before = self.broker.cpu();
-                    let (seconds, bytes) = load::fetch(self.broker.port, &load);
-                    (self.broker.cpu().since(before), seconds, bytes as f64 / GB)
-                })
-                .collect();
+            let runs = self.warm_and_measure(options.repeat, |bench| {
+                let before = bench.broker.cpu();
+                let (seconds, bytes) = load::fetch(bench.broker.port, &load);
+                (bench.broker.cpu().since(before), seconds, bytes as f64 / GB)
+            });
             let cpu = runs.iter().map(|(c, _, gb)| c.total() / gb).collect();
-            figures.add(format!("fetch {label}: CPU"), "s/GB", FETCH, cpu);
+            self.figures.add(format!("fetch {label}: CPU"), "s/GB", FETCH, cpu);
             let speed = runs.iter().map(|(_, s, gb)| gb * 1e3 / s).collect();
-            figures.add(format!("fetch {label}: throughput"), "MB/s", Target::None, speed);
+            self.figures.add(format!("fetch {label}: throughput"), "MB/s", Target::None, speed);
         }
         self.broker.delete_topic(&topic);
     }
 
     /// Requests of 1 KiB with one small batch each.
-    fn small(&mut self, options: &Options, figures: &mut Figures) {
+    fn small(&mut self, options: &Options) {
         let batch = Arc::new(Batch::small());
         for (window, target) in [(32, SMALL), (5, SMALL), (1, Target::None)] {
             for acks in [1, -1] {
                 let requests = if window == 1 { options.requests / 4 } else { options.requests };
                 let load = Produce { topic: String::new(), acks, connections: 4, window, requests };
-                self.produce_once(&load, &batch);
-                let runs: Vec<_> = (0..options.repeat).map(|_| self.produce_once(&load, &batch)).collect();
+                let runs = self.warm_and_measure(options.repeat, |bench| bench.produce_once(&load, &batch));
                 let label = format!("1 KiB, {window} in flight, acks={acks}");
                 let cpu = runs.iter().map(|(c, _)| c.total() * 1e6 / requests as f64).collect();
-                figures.add(format!("{label}: CPU"), "us/request", target, cpu);
+                self.figures.add(format!("{label}: CPU"), "us/request", target, cpu);
                 let speed = runs.iter().map(|(_, s)| requests as f64 / s).collect();
-                figures.add(format!("{label}: throughput"), "requests/s", Target::None, speed);
+                self.figures.add(format!("{label}: throughput"), "requests/s", Target::None, speed);
             }
         }
     }
 
     /// Time to the answer at 2000 requests of 1 KiB a second on one connection.
-    fn latency(&mut self, figures: &mut Figures) {
+    fn latency(&mut self) {
         const RATE: u32 = 2000;
         const SECONDS: u32 = 10;
         let batch = Batch::small();
@@ -274,7 +294,7 @@ impl Bench {
             let found = load::latency(self.broker.port, &topic, acks, RATE, SECONDS, &batch);
             for quantile in [0.5, 0.99, 0.999] {
                 let value = found.value_at_quantile(quantile) as f64 / 1e3;
-                figures.add(
+                self.figures.add(
                     format!("1 KiB at {RATE}/s, acks={acks}: p{}", quantile * 100.0),
                     "ms",
                     Target::None,
@@ -286,7 +306,7 @@ impl Bench {
     }
 
     /// Memory after much has gone through, half of it lz4, and been read again.
-    fn memory(&mut self, options: &Options, figures: &mut Figures) {
+    fn memory(&mut self, options: &Options) {
         let configs = [("segment.bytes", "134217728"), ("retention.bytes", "268435456")];
         let mut peak: f64 = 0.0;
         for codec in [Codec::None, Codec::Lz4] {
@@ -304,9 +324,9 @@ impl Bench {
             self.broker.delete_topic(&topic);
         }
         let name = format!("memory after {} GB", options.gigabytes);
-        figures.add(format!("{name}, at once (RSS)"), "MiB", Target::Most(80.0), vec![self.broker.memory().0]);
-        figures.add(format!("{name}, the most seen"), "MiB", Target::None, vec![peak]);
+        self.figures.add(format!("{name}, at once (RSS)"), "MiB", Target::Most(80.0), vec![self.broker.memory().0]);
+        self.figures.add(format!("{name}, the most seen"), "MiB", Target::None, vec![peak]);
         sleep(Duration::from_secs(15));
-        figures.add(format!("{name}, 15 s later"), "MiB", Target::None, vec![self.broker.memory().0]);
+        self.figures.add(format!("{name}, 15 s later"), "MiB", Target::None, vec![self.broker.memory().0]);
     }
 }
