@@ -65,8 +65,9 @@ CONFIG
   eventually 60 zookeeper_answers
 }
 
+# A server that is still starting may take the connection and never answer.
 zookeeper_answers() {
-  [ "$(exec 2>/dev/null 3<>"/dev/tcp/127.0.0.1/$zookeeper_port" && echo -n ruok >&3 && cat <&3)" = imok ]
+  [ "$(timeout 2 bash -c 'exec 3<>"/dev/tcp/127.0.0.1/$1" && echo -n ruok >&3 && cat <&3' - "$zookeeper_port" 2>/dev/null)" = imok ]
 }
 
 # Writes server.properties; further arguments are lines of it.
