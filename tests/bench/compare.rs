@@ -77,7 +77,7 @@ impl Options {
                 "--requests" => options.requests = value().parse().expect("a count"),
                 "--gigabytes" => options.gigabytes = value().parse().expect("a number"),
                 "--dir" => options.dir = Some(value().into()),
-                _ if arg.starts_with('-') => panic!("unknown option {arg}: see the top of tests/bench/main.rs"),
+                _ if arg.starts_with('-') => panic!("unknown option {arg}: see the top of tests/bench/compare.rs"),
                 _ => options.phases.push(arg),
             }
         }
@@ -114,7 +114,7 @@ fn main() {
     let kafka = if broker::has_kafka() {
         measure(Kind::Kafka)
     } else {
-        println!("No Kafka to compare with: see the top of tests/bench/main.rs");
+        println!("No Kafka to compare with: see the top of tests/bench/compare.rs");
         Figures::default()
     };
     let missed = report::compare(&ours, &kafka);
