@@ -4,6 +4,7 @@
 mod common;
 
 use common::Cluster;
+use common::broker::Kind;
 
 /// What dying neighbours make a broker say.
 const NEIGHBOUR_GONE: &[&str] = &["Error in response for fetch request", "was unsuccessful", "AlterPartition"];
@@ -32,4 +33,69 @@ fn a_topic_of_three_replicas_outlives_its_leaders() {
         cluster.await_isr("t", 0, 3);
     }
     cluster.assert_replicas_equal("t", 0);
+}
+
+#[test]
+fn sigterm_moves_leaderships_before_the_broker_goes() {
+    let mut cluster = Cluster::start(3, &[("min.insync.replicas", "2")]);
+    NEIGHBOUR_GONE.iter().for_each(|text| cluster.expect_log(text));
+    cluster.create_topic("t", 3, 3);
+    (0..3).for_each(|p| cluster.await_isr("t", p, 3));
+    for id in 0..3 {
+        cluster.terminate(id);
+        // No wait: the leaderships moved while it was still there.
+        for partition in 0..3 {
+            for other in cluster.running() {
+                let seen = cluster.partition_seen_by(other, "t", partition).expect("the partition");
+                assert_ne!(seen.leader_id.0, i32::try_from(id).unwrap(), "broker {other} on partition {partition}");
+                assert_eq!(seen.isr_nodes.len(), 2, "{seen:?}");
+            }
+            cluster.produce("t", partition, &format!("without {id}"));
+        }
+        cluster.launch(id);
+        (0..3).for_each(|p| cluster.await_isr("t", p, 3));
+    }
+    for partition in 0..3 {
+        assert_eq!(cluster.values("t", partition), ["without 0", "without 1", "without 2"]);
+        cluster.assert_replicas_equal("t", partition);
+    }
+}
+
+/// One real Kafka and two of ours: each is controller once and leads once, in both ways of dying.
+#[test]
+fn real_kafka_brokers_and_ours_make_one_cluster() {
+    if std::env::var("OTTLA_TEST_KAFKA_LIBS").is_err() {
+        eprintln!("no real Kafka here: set OTTLA_TEST_KAFKA_LIBS");
+        return;
+    }
+    let kinds = [Kind::Kafka, Kind::Ottla, Kind::Ottla];
+    let mut cluster = Cluster::start_as(&kinds, &[("min.insync.replicas", "2")]);
+    NEIGHBOUR_GONE.iter().for_each(|text| cluster.expect_log(text));
+    cluster.create_topic("t", 3, 3);
+    (0..3).for_each(|p| cluster.await_isr("t", p, 3));
+    let mut expected = Vec::new();
+    for (round, id) in [0, 1, 2, 0, 1, 2].into_iter().enumerate() {
+        cluster.make_controller(id);
+        eprintln!("round {round}: broker {id} is the controller and goes");
+        for partition in 0..3 {
+            cluster.produce("t", partition, &format!("{round} before"));
+        }
+        match round {
+            0..3 => cluster.terminate(id),
+            _ => cluster.kill(id),
+        }
+        for partition in 0..3 {
+            cluster.await_other_leader("t", partition, id);
+            cluster.produce("t", partition, &format!("{round} after"));
+        }
+        expected.push(format!("{round} before"));
+        expected.push(format!("{round} after"));
+        cluster.await_unregistered(id);
+        cluster.launch(id);
+        (0..3).for_each(|p| cluster.await_isr("t", p, 3));
+        for partition in 0..3 {
+            assert_eq!(cluster.values("t", partition), expected);
+        }
+    }
+    (0..3).for_each(|p| cluster.assert_replicas_equal("t", p));
 }

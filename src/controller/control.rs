@@ -80,7 +80,7 @@ impl ControlLoop {
                     "[Controller id={}] Controller moved to another broker when processing {name}: {why}",
                     self.me
                 );
-                if let Err(error) = self.maybe_resign().await {
+                if let Err(error) = self.maybe_resign_and_stand().await {
                     tracing::error!(target: TARGET, "[Controller id={}] Error while resigning: {error}", self.me);
                 }
             }
@@ -93,7 +93,7 @@ impl ControlLoop {
     async fn process(&mut self, event: Event) -> ControllerResult {
         match event {
             Event::Startup => self.startup().await,
-            Event::ControllerChange => self.maybe_resign().await,
+            Event::ControllerChange => self.maybe_resign_and_stand().await,
             Event::Reelect => self.reelect().await,
             Event::RegisterBrokerAndReelect => self.register_broker_and_reelect().await,
             Event::Expire => {

@@ -48,6 +48,16 @@ impl ControlLoop {
         Ok(())
     }
 
+    /// The same, and stands for election if the office is empty. Kafka leaves that to the watch; but a controller that
+    /// comes and goes while this broker is busy is seen only here, with no watch set that would tell.
+    pub async fn maybe_resign_and_stand(&mut self) -> ControllerResult {
+        self.maybe_resign().await?;
+        if *self.shared.active_controller.borrow() == -1 {
+            self.queue.put(Event::Reelect);
+        }
+        Ok(())
+    }
+
     async fn read_controller(&mut self) -> ControllerResult {
         let holder = self.store().controller_id().await?;
         self.set_holder(holder.unwrap_or(-1));
@@ -72,7 +82,7 @@ impl ControlLoop {
                 Ok(())
             }
             Err(ControllerError::Moved(why)) => {
-                self.maybe_resign().await?;
+                self.maybe_resign_and_stand().await?;
                 let holder = *self.shared.active_controller.borrow();
                 if holder != -1 {
                     tracing::debug!(

@@ -81,6 +81,13 @@ impl Cluster {
         self.brokers[id].terminate();
     }
 
+    /// Waits until ZooKeeper has forgotten a broker: a real Kafka does not start before.
+    pub fn await_unregistered(&self, id: usize) {
+        let znodes = self.znodes();
+        let path = format!("/brokers/ids/{id}");
+        eventually("the session expires", PATIENCE, || znodes.owner(&path).is_none().then_some(()));
+    }
+
     pub fn running(&self) -> Vec<usize> {
         (0..self.brokers.len()).filter(|id| self.brokers[*id].is_running()).collect()
     }
@@ -97,6 +104,30 @@ impl Cluster {
             let id = usize::try_from(answer.controller_id.0).ok()?;
             self.running().contains(&id).then_some(id)
         })
+    }
+
+    /// Holds elections until this broker wins.
+    pub fn make_controller(&self, id: usize) {
+        let znodes = self.znodes();
+        for _ in 0..100 {
+            let controller = self.controller();
+            if controller == id {
+                return;
+            }
+            let before = znodes.data("/controller_epoch");
+            znodes.delete("/controller");
+            eventually("all brokers know the new controller", PATIENCE, || {
+                let elected = znodes.data("/controller")?;
+                let known = |id: &usize| elected.contains(&format!("\"brokerid\":{},", self.controller_seen_by(*id)));
+                (znodes.data("/controller_epoch") != before && self.running().iter().all(known)).then_some(())
+            });
+        }
+        panic!("broker {id} never becomes the controller");
+    }
+
+    fn controller_seen_by(&self, id: usize) -> i32 {
+        let request = MetadataRequest::default().with_topics(Some(Vec::new()));
+        self.brokers[id].wire().call(1, &request).controller_id.0
     }
 
     pub fn create_topic(&self, name: &str, partitions: i32, replicas: i16) {

@@ -52,6 +52,17 @@ impl Znodes {
         }
     }
 
+    /// A znode's data, if it is there.
+    pub fn data(&self, path: &str) -> Option<String> {
+        let (data, _) = self.runtime.block_on(self.zk.get_data(path, false)).ok()?;
+        Some(String::from_utf8_lossy(&data).into_owned())
+    }
+
+    /// Deletes a znode, if it is there.
+    pub fn delete(&self, path: &str) {
+        let _ = self.runtime.block_on(self.zk.delete(path, -1));
+    }
+
     /// Creates a znode, with its parents.
     pub fn put(&self, path: &str, data: String) {
         self.create_all(path, data.into());

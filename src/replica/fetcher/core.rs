@@ -234,7 +234,6 @@ impl FetcherCore {
     fn give_up(&mut self, tp: &TopicPartition) {
         self.remove(tp);
         self.failed.insert(tp.clone());
-        tracing::warn!(target: TARGET, "{} Partition {tp} marked as failed", self.name);
     }
 
     /// What to do now. Not to be asked while an answer is awaited.
@@ -316,7 +315,7 @@ impl FetcherCore {
                 self.delay(tp, now_ms);
             }
             FollowError::Failed(why) => {
-                tracing::error!(target: TARGET, "{} Unexpected error occurred while processing data for partition {tp}: {why}", self.name);
+                tracing::error!(target: TARGET, "{} Unexpected error occurred while processing data for partition {tp}: {why}. It is not followed until the next LeaderAndIsr", self.name);
                 self.give_up(tp);
             }
         }
