@@ -3,8 +3,11 @@
 
 mod common;
 
-use common::Cluster;
+use common::admin::NO_ERROR;
 use common::broker::Kind;
+use common::{Cluster, PATIENCE, eventually};
+
+const ELECTION_NOT_NEEDED: i16 = 84;
 
 /// What dying neighbours make a broker say.
 const NEIGHBOUR_GONE: &[&str] = &["Error in response for fetch request", "was unsuccessful", "AlterPartition"];
@@ -98,4 +101,69 @@ fn real_kafka_brokers_and_ours_make_one_cluster() {
         }
     }
     (0..3).for_each(|p| cluster.assert_replicas_equal("t", p));
+}
+
+#[test]
+fn leaders_and_replicas_move_as_asked() {
+    let mut cluster = Cluster::start(3, &[]);
+    NEIGHBOUR_GONE.iter().for_each(|text| cluster.expect_log(text));
+    cluster.create_topic("t", 1, 2);
+    cluster.await_isr("t", 0, 2);
+    for i in 0..50 {
+        cluster.produce("t", 0, &format!("v{i}"));
+    }
+    let replicas: Vec<usize> = cluster.replicas("t", 0);
+    let first = replicas[0];
+    assert_eq!(cluster.leader("t", 0), first);
+
+    // Away from its preferred leader, and back on request.
+    cluster.terminate(first);
+    cluster.launch(first);
+    cluster.await_isr("t", 0, 2);
+    assert_ne!(cluster.leader("t", 0), first);
+    assert_eq!(cluster.elect_preferred("t", 0), NO_ERROR);
+    assert_eq!(cluster.leader("t", 0), first, "the answer comes when this is known");
+    assert_eq!(cluster.elect_preferred("t", 0), ELECTION_NOT_NEEDED);
+
+    // To the broker that had no replica, and off the one that led.
+    let fresh = (0..3).find(|id| !replicas.contains(id)).unwrap();
+    cluster.reassign("t", 0, &[fresh, replicas[1]]);
+    cluster.await_reassigned("t", 0, &[fresh, replicas[1]]);
+    cluster.await_isr("t", 0, 2);
+    let dir = |id: usize| cluster.brokers[id].data_dir().join("t-0");
+    eventually("the old replica is deleted", PATIENCE, || (!dir(first).exists()).then_some(()));
+    assert_eq!(cluster.leader("t", 0), fresh);
+    assert_eq!(cluster.values("t", 0), (0..50).map(|i| format!("v{i}")).collect::<Vec<_>>());
+    cluster.assert_replicas_equal("t", 0);
+
+    let sizes: Vec<Option<i64>> = (0..3).map(|id| cluster.log_size(id, "t", 0)).collect();
+    assert_eq!((sizes[first], sizes[fresh]), (None, sizes[replicas[1]]));
+    assert!(sizes[fresh].unwrap() > 50);
+}
+
+/// A consumer in a follower's rack is sent there, and reads there what is committed.
+#[test]
+fn consumers_read_from_the_replica_in_their_rack() {
+    let selector = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
+    let properties = [("replica.selector.class", selector), ("broker.rack", "rack{id}")];
+    let cluster = Cluster::start(3, &properties);
+    cluster.create_topic("t", 1, 3);
+    cluster.await_isr("t", 0, 3);
+    cluster.produce("t", 0, "v");
+    let leader = cluster.leader("t", 0);
+    let near = (leader + 1) % 3;
+    eventually("the follower is named", PATIENCE, || {
+        let data = cluster.fetch_from_rack(leader, "t", 0, &format!("rack{near}"));
+        assert_eq!(data.error_code, NO_ERROR);
+        let named = data.preferred_read_replica.0 == i32::try_from(near).unwrap();
+        assert!(!named || data.records.unwrap_or_default().is_empty());
+        named.then_some(())
+    });
+    assert_eq!(cluster.fetch_from_rack(leader, "t", 0, &format!("rack{leader}")).preferred_read_replica.0, -1);
+    assert_eq!(cluster.fetch_from_rack(leader, "t", 0, "elsewhere").preferred_read_replica.0, -1);
+    eventually("the follower serves what is committed", PATIENCE, || {
+        let data = cluster.fetch_from_rack(near, "t", 0, &format!("rack{near}"));
+        assert_eq!(data.error_code, NO_ERROR);
+        (data.high_watermark == 1 && !data.records.unwrap_or_default().is_empty()).then_some(())
+    });
 }

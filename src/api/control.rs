@@ -29,7 +29,10 @@ fn is_stale(api: &Api, broker_epoch: i64) -> bool {
 }
 
 /// Runs work that opens, renames or deletes files off the network threads.
-async fn blocking(api: &Arc<Api>, work: impl FnOnce(&Api) -> Option<Frame> + Send + 'static) -> Option<Frame> {
+pub(super) async fn blocking(
+    api: &Arc<Api>,
+    work: impl FnOnce(&Api) -> Option<Frame> + Send + 'static,
+) -> Option<Frame> {
     let api = api.clone();
     match tokio::task::spawn_blocking(move || work(&api)).await {
         Ok(frame) => frame,

@@ -16,6 +16,7 @@ use crate::protocol::ErrorCode;
 use crate::protocol::messages::FetchRequest;
 use crate::record::convert;
 use crate::replica::fetch::{FetchLimits, FetchOutcome, FetchPass, FetchTarget};
+use crate::replica::preferred::ClientPlace;
 use crate::replica::session::{FetchContext, FetchItem, FetchSummary, SessionRequest, TopicKey};
 use crate::util::clock;
 
@@ -32,6 +33,9 @@ struct Plan {
     targets: Vec<FetchTarget>,
 }
 
+/// First version that says where the consumer is.
+const RACK_ID: i16 = 11;
+
 /// One partition in answering order.
 struct Planned {
     key: (TopicKey, i32),
@@ -42,7 +46,10 @@ struct Planned {
 
 pub fn handle(api: &Arc<Api>, ctx: RequestContext, request: FetchRequest) -> Reply {
     let replica_id = if ctx.version >= 15 { *request.replica_state.replica_id } else { *request.replica_id };
+    let place = (api.settings.rack_aware && replica_id < 0 && ctx.version >= RACK_ID && !request.rack_id.is_empty())
+        .then(|| ClientPlace { rack: Arc::from(&*request.rack_id), listener: ctx.listener.clone() });
     let limits = FetchLimits {
+        place,
         version: ctx.version,
         replica_id,
         replica_epoch: if ctx.version >= 15 { request.replica_state.replica_epoch } else { -1 },
@@ -270,6 +277,15 @@ fn partition_answer(
                 log_start_offset,
                 last_stable_offset,
                 diverging: Some((epoch, end_offset)),
+                ..failed(partition, ErrorCode::None, None)
+            }
+        }
+        FetchOutcome::Preferred { replica, high_watermark, log_start_offset, last_stable_offset } => {
+            FetchPartitionAnswer {
+                high_watermark,
+                log_start_offset,
+                last_stable_offset,
+                preferred_read_replica: replica,
                 ..failed(partition, ErrorCode::None, None)
             }
         }

@@ -11,16 +11,19 @@ pub mod api_versions;
 pub mod cluster;
 pub mod configs;
 pub mod control;
+pub mod elections;
 pub mod epochs;
 pub mod fetch;
 pub mod fetch_response;
 pub mod find_coordinator;
 pub mod groups;
 pub mod list_offsets;
+pub mod log_dirs;
 pub mod metadata;
 pub mod partitions;
 pub mod produce;
 pub mod producer_ids;
+pub mod reassignments;
 pub mod reply;
 pub mod topic_creation;
 pub mod topic_deletion;
@@ -84,6 +87,8 @@ impl RequestContext {
 pub struct ApiSettings {
     /// `fetch.max.bytes`.
     pub fetch_max_bytes: i32,
+    /// `replica.selector.class` is the rack-aware one.
+    pub rack_aware: bool,
 }
 
 /// Everything the handlers work with.
@@ -162,6 +167,10 @@ impl Api {
             RequestKind::UpdateMetadata(r) => control::update_metadata(self, &ctx, &r),
             RequestKind::ControlledShutdown(r) => control::controlled_shutdown(self, ctx, r),
             RequestKind::AlterPartition(r) => control::alter_partition(self, ctx, r),
+            RequestKind::ElectLeaders(r) => elections::handle(self, ctx, r),
+            RequestKind::AlterPartitionReassignments(r) => reassignments::alter(self, ctx, r),
+            RequestKind::ListPartitionReassignments(r) => reassignments::list(self, ctx, r),
+            RequestKind::DescribeLogDirs(r) => log_dirs::handle(self, ctx, r),
             other => groups::handle(self, ctx, other),
         }
     }

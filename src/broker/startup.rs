@@ -36,6 +36,8 @@ use crate::zk::session::Session;
 use crate::zk::store::Store;
 
 const LOGGER: &str = "kafka.server.KafkaServer";
+const RACK_AWARE_SELECTOR: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
+const LEADER_SELECTOR: &str = "org.apache.kafka.common.replica.LeaderSelector";
 
 /// A serving broker.
 pub struct Broker {
@@ -114,7 +116,10 @@ impl Broker {
             GroupCoordinator::start(settings::groups(&config, id), Arc::new(offsets), Arc::new(SystemClock::new()));
         let patience = millis(config.int("request.timeout.ms"));
         let api = Arc::new(Api {
-            settings: ApiSettings { fetch_max_bytes: config.int("fetch.max.bytes") },
+            settings: ApiSettings {
+                fetch_max_bytes: config.int("fetch.max.bytes"),
+                rack_aware: config.opt_string("replica.selector.class") == Some(RACK_AWARE_SELECTOR),
+            },
             config: config.clone(),
             cluster_id: Arc::from(cluster_id.as_str()),
             features,
@@ -179,6 +184,11 @@ fn check_supported(config: &BrokerConfig) -> anyhow::Result<()> {
                 endpoint.listener
             );
         }
+    }
+    if let Some(selector) = config.opt_string("replica.selector.class")
+        && ![RACK_AWARE_SELECTOR, LEADER_SELECTOR].contains(&selector)
+    {
+        bail!("replica.selector.class: {selector} is not one of {RACK_AWARE_SELECTOR}, {LEADER_SELECTOR}");
     }
     let authorizer = config.string("authorizer.class.name");
     if !authorizer.is_empty() {

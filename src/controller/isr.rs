@@ -107,6 +107,9 @@ impl ControlLoop {
                 let partition = TopicPartition::new(name.clone(), asked.partition_index);
                 let wanted = wanted_state(request.broker_id.0, asked, version);
                 match self.judge(&partition, &wanted, version) {
+                    Verdict::Write if self.has_restarted_member(&partition, asked) => {
+                        outcomes.insert(partition, Err(ErrorCode::IneligibleReplica));
+                    }
                     Verdict::Write => writes.push((partition.clone(), wanted)),
                     Verdict::Done(state) => drop(outcomes.insert(partition, Ok(state))),
                     Verdict::Refuse(code) => drop(outcomes.insert(partition, Err(code))),
@@ -159,6 +162,22 @@ impl ControlLoop {
             true => Verdict::Refuse(ErrorCode::IneligibleReplica),
             false => Verdict::Refuse(ErrorCode::OperationNotAttempted),
         }
+    }
+
+    /// A member that the leader last heard of in an earlier life may have lost what it had. Kafka's controller does
+    /// not look in ZooKeeper mode, and its leaders send -1; ours say what they know.
+    fn has_restarted_member(&self, partition: &TopicPartition, asked: &alter_partition_request::PartitionData) -> bool {
+        let restarted = asked.new_isr_with_epochs.iter().find(|member| {
+            let registered = self.ctx.broker(member.broker_id.0).map(|broker| broker.epoch);
+            member.broker_epoch >= 0 && registered != Some(member.broker_epoch)
+        });
+        if let Some(member) = restarted {
+            self.info(&format!(
+                "Rejecting AlterPartition for {partition} because replica {} has restarted since epoch {}",
+                member.broker_id.0, member.broker_epoch
+            ));
+        }
+        restarted.is_some()
     }
 
     async fn write_isrs(

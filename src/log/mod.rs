@@ -52,4 +52,4 @@ pub use read::{AbortedTransaction, FileSlice, Isolation, LogRead};
 pub use startup::{ManagerOptions, StartError};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::partition::{ExpectedEpoch, FollowerFetch, Partition, PartitionRead, ReadFailure, ReadRequest};
+use super::preferred::ClientPlace;
 use super::session::FetchItem;
 use super::table::ReplicaTable;
 use super::waiters::{Awaited, FetchSignal};
@@ -23,6 +24,8 @@ pub struct FetchLimits {
     pub min_bytes: i32,
     pub max_wait_ms: i32,
     pub isolation: Isolation,
+    /// Set for consumers that may be sent to a replica nearer to them.
+    pub place: Option<ClientPlace>,
 }
 
 impl FetchLimits {
@@ -50,6 +53,13 @@ pub enum FetchOutcome {
     Diverging {
         epoch: i32,
         end_offset: i64,
+        high_watermark: i64,
+        log_start_offset: i64,
+        last_stable_offset: i64,
+    },
+    /// Nothing is read here: the consumer had better ask that follower.
+    Preferred {
+        replica: i32,
         high_watermark: i64,
         log_start_offset: i64,
         last_stable_offset: i64,
@@ -125,6 +135,9 @@ impl ReplicaTable {
         min_one: bool,
     ) -> FetchOutcome {
         let item = &target.item;
+        if let Some(elsewhere) = self.elsewhere(limits, target, partition) {
+            return elsewhere;
+        }
         let request = ReadRequest {
             replica_id: limits.replica_id,
             fetch_offset: item.fetch_offset,
@@ -146,6 +159,22 @@ impl ReplicaTable {
             },
             Err(failure) => failed(target, &failure),
         }
+    }
+
+    /// The answer for a consumer that had better read from a follower.
+    fn elsewhere(&self, limits: &FetchLimits, target: &FetchTarget, partition: &Partition) -> Option<FetchOutcome> {
+        let place = limits.place.as_ref()?;
+        let replica = self.preferred_read_replica(partition, place, target.item.fetch_offset)?;
+        let expected = ExpectedEpoch::from_wire(target.item.current_leader_epoch);
+        Some(match partition.local_log(expected, false) {
+            Ok(log) => FetchOutcome::Preferred {
+                replica,
+                high_watermark: log.high_watermark(),
+                log_start_offset: log.log_start_offset(),
+                last_stable_offset: log.last_stable_offset(),
+            },
+            Err(code) => failed(target, &ReadFailure::Code(code)),
+        })
     }
 
     fn note_follower(

@@ -47,6 +47,11 @@ impl Follower {
         self.last_fetch_ms = now_ms;
     }
 
+    /// When it was last known to be level with the leader, milliseconds since the epoch.
+    pub fn last_caught_up_ms(&self) -> i64 {
+        self.last_caught_up_ms
+    }
+
     /// True when it is level with the leader or was so within `max_lag_ms`.
     pub fn is_caught_up(&self, leader_end: i64, now_ms: i64, max_lag_ms: i64) -> bool {
         self.log_end_offset == leader_end || now_ms - self.last_caught_up_ms <= max_lag_ms

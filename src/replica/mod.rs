@@ -5,6 +5,7 @@
 //! - [`waiters`]: produce requests that wait for the high watermark, fetches that wait for data.
 //! - [`fetcher`]: following other leaders, on logs as [`following`] lends them out.
 //! - [`isr_changes`]: who is in sync; [`isr_manager`] takes that to the controller.
+//! - [`preferred`]: sending consumers to a replica near them.
 //! - [`fetch`]: reading many partitions within the limits of one request; [`session`]: KIP-227 sessions.
 //!
 //! Lock order: table, then partition, then log; never two of one level, never across an await.
@@ -19,8 +20,13 @@ pub mod isr;
 pub mod isr_changes;
 pub mod isr_manager;
 pub mod partition;
+pub mod preferred;
 pub mod session;
 pub mod table;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 pub mod waiters;
 
 pub use partition::Partition;

@@ -74,6 +74,11 @@ impl ReplicaTable {
         self.settings.broker_id
     }
 
+    /// The logs beneath, hosted or left over.
+    pub fn log_manager(&self) -> &Arc<LogManager> {
+        &self.logs
+    }
+
     pub fn hosted(&self, topic: &str, partition: i32) -> Option<Hosted> {
         self.partitions.read().get(topic)?.get(&partition).cloned()
     }

@@ -5,12 +5,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kafka_protocol::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
+use kafka_protocol::messages::elect_leaders_request::TopicPartitions;
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::metadata_response::MetadataResponsePartition;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{MetadataRequest, ProduceRequest};
+use kafka_protocol::messages::{
+    AlterPartitionReassignmentsRequest, BrokerId, DescribeLogDirsRequest, ElectLeadersRequest, FetchRequest,
+    ListPartitionReassignmentsRequest, MetadataRequest, ProduceRequest,
+};
 use ottla::record::Codec;
 
-use super::admin::{NO_ERROR, batch, now_ms, topic_name};
+use super::admin::{NO_ERROR, batch, now_ms, text, topic_name};
 use super::broker::{Broker, Kind, own_chroot, shared_zookeeper};
 use super::deadline::{PATIENCE, eventually};
 use super::wire::Wire;
@@ -36,7 +43,8 @@ impl Cluster {
         let prepare = |(id, kind): (usize, &Kind)| {
             let id = id.to_string();
             let mut all = vec![("broker.id", id.as_str()), ("zookeeper.session.timeout.ms", "2000")];
-            all.extend(properties.iter().copied());
+            let own: Vec<(&str, String)> = properties.iter().map(|(k, v)| (*k, v.replace("{id}", &id))).collect();
+            all.extend(own.iter().map(|(k, v)| (*k, v.as_str())));
             Broker::prepare_as(*kind, &connect, &all)
         };
         let brokers = kinds.iter().enumerate().map(prepare).collect();
@@ -200,6 +208,66 @@ impl Cluster {
         // A new leader learns of the high watermark only when its followers have fetched.
         eventually("the leader answers", PATIENCE, || end(&mut wire));
         wire.values(topic, partition)
+    }
+
+    /// The assignment, preferred leader first.
+    pub fn replicas(&self, topic: &str, partition: i32) -> Vec<usize> {
+        let seen = self.partition_seen_by(self.running()[0], topic, partition).expect("the partition");
+        seen.replica_nodes.iter().map(|id| usize::try_from(id.0).expect("a broker id")).collect()
+    }
+
+    /// Asks the controller for a preferred election; the partition's error code.
+    pub fn elect_preferred(&self, topic: &str, partition: i32) -> i16 {
+        let asked = TopicPartitions::default().with_topic(topic_name(topic)).with_partitions(vec![partition]);
+        let request = ElectLeadersRequest::default().with_topic_partitions(Some(vec![asked])).with_timeout_ms(30_000);
+        let answer = self.brokers[self.controller()].wire().call(2, &request);
+        assert_eq!(answer.error_code, NO_ERROR);
+        answer.replica_election_results[0].partition_result[0].error_code
+    }
+
+    pub fn reassign(&self, topic: &str, partition: i32, replicas: &[usize]) {
+        let ids = replicas.iter().map(|id| BrokerId(i32::try_from(*id).expect("a broker id"))).collect();
+        let asked = ReassignablePartition::default().with_partition_index(partition).with_replicas(Some(ids));
+        let asked = ReassignableTopic::default().with_name(topic_name(topic)).with_partitions(vec![asked]);
+        let request = AlterPartitionReassignmentsRequest::default().with_topics(vec![asked]).with_timeout_ms(30_000);
+        let answer = self.brokers[self.controller()].wire().call(0, &request);
+        assert_eq!(answer.error_code, NO_ERROR, "{answer:?}");
+        assert_eq!(answer.responses[0].partitions[0].error_code, NO_ERROR, "{answer:?}");
+    }
+
+    /// Waits until no reassignment is under way and the assignment is this.
+    pub fn await_reassigned(&self, topic: &str, partition: i32, replicas: &[usize]) {
+        eventually("the reassignment is complete", PATIENCE, || {
+            let request = ListPartitionReassignmentsRequest::default().with_topics(None).with_timeout_ms(30_000);
+            let answer = self.brokers[self.controller()].wire().call(0, &request);
+            (answer.topics.is_empty() && self.replicas(topic, partition) == replicas).then_some(())
+        });
+    }
+
+    /// Bytes a broker says it has of a partition; none when it has no replica.
+    pub fn log_size(&self, id: usize, topic: &str, partition: i32) -> Option<i64> {
+        let answer = self.brokers[id].wire().call(4, &DescribeLogDirsRequest::default().with_topics(None));
+        assert!(answer.results[0].total_bytes > answer.results[0].usable_bytes, "{answer:?}");
+        let topics = answer.results.iter().flat_map(|dir| &dir.topics);
+        let mut partitions = topics.filter(|t| *t.name.0 == *topic).flat_map(|t| &t.partitions);
+        partitions.find(|p| p.partition_index == partition).map(|p| p.partition_size)
+    }
+
+    /// A consumer's fetch from the start, by one in this rack.
+    pub fn fetch_from_rack(&self, id: usize, topic: &str, partition: i32, rack: &str) -> PartitionData {
+        let part = FetchPartition::default()
+            .with_partition(partition)
+            .with_current_leader_epoch(-1)
+            .with_log_start_offset(-1)
+            .with_partition_max_bytes(1 << 20);
+        let request = FetchRequest::default()
+            .with_replica_id(BrokerId(-1))
+            .with_min_bytes(1)
+            .with_max_bytes(8 << 20)
+            .with_session_epoch(-1)
+            .with_rack_id(text(rack))
+            .with_topics(vec![FetchTopic::default().with_topic(topic_name(topic)).with_partitions(vec![part])]);
+        self.brokers[id].wire().call(12, &request).responses.remove(0).partitions.remove(0)
     }
 
     /// Waits until the replicas' segments are byte for byte the same.

@@ -148,6 +148,8 @@ async fn leaders_change_their_isr() {
         let data = PartitionData::default().with_leader_epoch(leader_epoch).with_new_isr_with_epochs(isr);
         data.with_partition_epoch(partition_epoch)
     };
+    let mut restarted = ask(0, &[1, 2], 1);
+    restarted.new_isr_with_epochs[1].broker_epoch = 0;
     let table = [
         (ask(0, &[1], 0), ErrorCode::None), // applied already
         (ask(0, &[1, 2], 0), ErrorCode::InvalidUpdateVersion),
@@ -158,6 +160,7 @@ async fn leaders_change_their_isr() {
         (ask(0, &[1, 2], 1).with_leader_recovery_state(1), ErrorCode::InvalidRequest),
         (ask(0, &[1], 1).with_leader_recovery_state(1), ErrorCode::InvalidRequest),
         (ask(0, &[1], 1).with_partition_index(5), ErrorCode::UnknownTopicOrPartition),
+        (restarted, ErrorCode::IneligibleReplica),
         (ask(0, &[1, 2], 1), ErrorCode::None),
     ];
     for (data, code) in table {

@@ -1,0 +1,242 @@
+//! Orders of the controller, high watermarks and in-sync sets, on real logs.
+
+use std::sync::Arc;
+
+use super::control::{LeadershipOrder, StopOrder};
+use super::fetcher::{Fetched, FollowError, FollowerLog};
+use super::isr_changes::{CommittedIsr, IsrProposal, Verdict};
+use super::partition::{ExpectedEpoch, FollowerFetch};
+use super::testing::{TableBench, log, order, state};
+use super::{Partition, ReplicaTable};
+use crate::log::PartitionLog;
+use crate::log::tests::{NOW, client_batch};
+use crate::protocol::ErrorCode;
+use crate::record::AppendOrigin;
+use crate::topic::TopicPartition;
+
+fn apply(table: &ReplicaTable, orders: Vec<LeadershipOrder>) -> ErrorCode {
+    let outcome = table.become_leader_or_follower(1, orders, NOW).unwrap();
+    outcome.errors[0].2
+}
+
+fn tp() -> TopicPartition {
+    TopicPartition::new("t", 0)
+}
+
+#[test]
+fn a_follower_is_handed_to_the_fetchers_after_they_let_go_of_it() {
+    let bench = TableBench::new(&[1, 2]);
+    assert_eq!(apply(&bench.table, vec![order(2, 5)]), ErrorCode::None);
+    assert_eq!(bench.fetchers.take(), ["unfollow t-0", "follow t-0 of 2 in 5 from 0"]);
+    assert_eq!(apply(&bench.table, vec![order(2, 5)]), ErrorCode::StaleControllerEpoch);
+    assert!(bench.fetchers.take().is_empty());
+    assert_eq!(apply(&bench.table, vec![order(1, 6)]), ErrorCode::None);
+    assert_eq!(bench.fetchers.take(), ["unfollow t-0"]);
+}
+
+#[test]
+fn without_a_live_leader_only_the_log_is_made_and_the_order_counts_later() {
+    let bench = TableBench::new(&[1]);
+    assert_eq!(apply(&bench.table, vec![order(2, 5)]), ErrorCode::None);
+    assert!(bench.fetchers.take().is_empty());
+    let partition = bench.table.partition("t", 0).unwrap();
+    assert!(partition.log().is_some() && partition.leader_epoch() == -1);
+    bench.set_live(&[1, 2]);
+    assert_eq!(apply(&bench.table, vec![order(2, 5)]), ErrorCode::None);
+    assert_eq!(bench.fetchers.take().len(), 2);
+}
+
+#[test]
+fn a_topic_id_learned_later_reaches_the_fetcher() {
+    let bench = TableBench::new(&[1, 2]);
+    let nameless = LeadershipOrder { topic_id: uuid::Uuid::nil(), ..order(2, 5) };
+    assert_eq!(apply(&bench.table, vec![nameless]), ErrorCode::None);
+    bench.fetchers.take();
+    assert_eq!(apply(&bench.table, vec![order(2, 5)]), ErrorCode::None);
+    assert_eq!(bench.fetchers.take(), ["t-0 is named"]);
+}
+
+#[test]
+fn a_stopped_replica_is_not_followed() {
+    let bench = TableBench::new(&[1, 2]);
+    apply(&bench.table, vec![order(2, 5)]);
+    bench.fetchers.take();
+    let stop = |leader_epoch, delete| vec![StopOrder { tp: tp(), leader_epoch, delete }];
+    let outcome = bench.table.stop_replicas(1, stop(4, true), NOW).unwrap();
+    assert_eq!(outcome.errors[0].2, ErrorCode::FencedLeaderEpoch);
+    assert!(bench.fetchers.take().is_empty());
+    bench.table.stop_replicas(1, stop(5, true), NOW).unwrap();
+    assert_eq!(bench.fetchers.take(), ["unfollow t-0"]);
+    assert!(bench.table.hosted("t", 0).is_none());
+}
+
+/// A partition with three replicas and min.insync.replicas 2, led by broker 1 in epoch 3.
+struct Led {
+    partition: Arc<Partition>,
+    log: Arc<PartitionLog>,
+    _dir: tempfile::TempDir,
+}
+
+impl Led {
+    fn new(isr: &[i32]) -> Led {
+        let (dir, log) = log();
+        let partition = Arc::new(Partition::new(tp(), 1, 30_000));
+        partition.set_log(log.clone());
+        let mut state = state(1, 3);
+        state.isr = isr.to_vec();
+        partition.make_leader(&state, &log, &|_| true, NOW).unwrap();
+        Led { partition, log, _dir: dir }
+    }
+
+    fn append(&self, count: usize) {
+        let records = client_batch(count, 10, NOW);
+        self.partition.append_as_leader(records, AppendOrigin::Client, 1, &|_| true, NOW).unwrap();
+    }
+
+    fn fetch(&self, replica_id: i32, fetch_offset: i64, now_ms: i64) {
+        let fetch = FollowerFetch {
+            replica_id,
+            broker_epoch: 100 + i64::from(replica_id),
+            leader_epoch: ExpectedEpoch::from_wire(3),
+            fetch_offset,
+            log_start_offset: 0,
+            leader_end: self.log.log_end_offset(),
+        };
+        self.partition.on_follower_fetch(fetch, &|_| true, now_ms);
+    }
+
+    fn expand(&self, replica: i32) -> Option<IsrProposal> {
+        self.partition.maybe_expand_isr(replica, &|_| true)
+    }
+
+    fn answer(&self, proposal: &IsrProposal, answer: Result<CommittedIsr, ErrorCode>) -> Verdict {
+        self.partition.on_isr_answer(proposal, answer, &|_| true, NOW)
+    }
+}
+
+fn committed(isr: &[i32], partition_epoch: i32) -> Result<CommittedIsr, ErrorCode> {
+    Ok(CommittedIsr { leader: 1, leader_epoch: 3, isr: isr.to_vec(), partition_epoch })
+}
+
+#[test]
+fn the_high_watermark_waits_for_every_replica_in_sync() {
+    let led = Led::new(&[1, 2, 3]);
+    led.append(5);
+    led.fetch(2, 5, NOW);
+    assert_eq!(led.log.high_watermark(), 0);
+    led.fetch(3, 4, NOW);
+    assert_eq!(led.log.high_watermark(), 4);
+    led.fetch(3, 5, NOW);
+    assert_eq!(led.log.high_watermark(), 5);
+}
+
+#[test]
+fn with_too_few_in_sync_the_high_watermark_stays() {
+    let led = Led::new(&[1]);
+    led.append(5);
+    led.fetch(2, 5, NOW);
+    assert_eq!(led.log.high_watermark(), 0, "the ISR of one is under min.insync.replicas");
+    let joining = led.expand(2).unwrap();
+    assert_eq!(joining.members, [(1, -1), (2, 102)]);
+    led.fetch(2, 5, NOW);
+    assert_eq!(led.log.high_watermark(), 0, "the expansion is not committed");
+    assert_eq!(led.answer(&joining, committed(&[1, 2], 4)), Verdict::Settled);
+    assert_eq!(led.log.high_watermark(), 5);
+}
+
+#[test]
+fn a_follower_comes_in_at_the_high_watermark_and_one_at_a_time() {
+    let led = Led::new(&[1, 2]);
+    led.append(5);
+    led.fetch(2, 5, NOW);
+    led.fetch(3, 4, NOW);
+    assert_eq!(led.expand(3), None, "4 is below the high watermark");
+    led.fetch(3, 5, NOW);
+    assert_eq!(led.partition.maybe_expand_isr(3, &|id| id != 3), None, "a dead broker is not let in");
+    let joining = led.expand(3).unwrap();
+    assert_eq!((joining.isr(), joining.leader_epoch, joining.partition_epoch), (vec![1, 2, 3], 3, 3));
+    assert_eq!(led.expand(3), None, "one proposal at a time");
+    led.append(1);
+    led.fetch(2, 6, NOW);
+    assert_eq!(led.log.high_watermark(), 5, "the one that comes in counts already");
+}
+
+#[test]
+fn laggards_leave_only_when_the_controller_agrees() {
+    let led = Led::new(&[1, 2, 3]);
+    led.append(5);
+    led.fetch(2, 5, NOW);
+    assert_eq!(led.partition.maybe_shrink_isr(NOW + 30_000), None);
+    // 2 is level with the leader, however long ago it fetched.
+    let leaving = led.partition.maybe_shrink_isr(NOW + 30_001).unwrap();
+    assert_eq!(leaving.isr(), [1, 2]);
+    assert_eq!(led.log.high_watermark(), 0);
+    led.partition.on_isr_answer(&leaving, committed(&[1, 2], 4), &|_| true, NOW + 30_001);
+    assert_eq!(led.log.high_watermark(), 5);
+}
+
+#[test]
+fn refusals_end_in_kafkas_states() {
+    let led = Led::new(&[1, 2]);
+    led.fetch(3, 0, NOW);
+    let first = led.expand(3).unwrap();
+    assert_eq!(led.answer(&first, Err(ErrorCode::UnknownServerError)), Verdict::Retry);
+    assert_eq!(led.expand(3), None, "still pending");
+    assert_eq!(led.answer(&first, Err(ErrorCode::IneligibleReplica)), Verdict::Settled);
+    let second = led.expand(3).unwrap();
+    assert_eq!(led.answer(&second, Err(ErrorCode::FencedLeaderEpoch)), Verdict::Settled);
+    assert_eq!(led.expand(3), None, "pending until the next LeaderAndIsr");
+    let mut next = state(1, 4);
+    next.isr = vec![1, 2];
+    led.partition.make_leader(&next, &led.log, &|_| true, NOW).unwrap();
+    assert_eq!(led.answer(&second, committed(&[1, 2, 3], 9)), Verdict::Settled);
+    assert!(led.expand(3).is_some(), "an answer from before the new epoch changed nothing");
+}
+
+#[test]
+fn a_fetch_of_another_epoch_says_nothing_about_a_follower() {
+    let led = Led::new(&[1, 2, 3]);
+    led.append(5);
+    led.fetch(2, 5, NOW);
+    let late = FollowerFetch {
+        replica_id: 3,
+        broker_epoch: 103,
+        leader_epoch: ExpectedEpoch::from_wire(2),
+        fetch_offset: 5,
+        log_start_offset: 0,
+        leader_end: 5,
+    };
+    led.partition.on_follower_fetch(late, &|_| true, NOW);
+    assert_eq!(led.log.high_watermark(), 0);
+}
+
+#[test]
+fn what_a_fetcher_brings_is_taken_in_its_epoch_only() {
+    let (_dir, log) = log();
+    let partition = Partition::new(tp(), 1, 30_000);
+    partition.set_log(log.clone());
+    partition.make_follower(&state(2, 3));
+    let source = Led::new(&[1, 2, 3]);
+    source.append(4);
+    let read = source.log.read(0, 1 << 20, crate::log::Isolation::LogEnd, true).unwrap();
+    let fetched = Fetched {
+        leader_epoch: 3,
+        fetch_offset: 0,
+        records: read.slice.read().unwrap(),
+        high_watermark: 3,
+        log_start_offset: 1,
+    };
+    let early = Fetched { leader_epoch: 2, ..fetched.clone() };
+    assert_eq!(partition.append(early, NOW), Err(FollowError::Superseded));
+    partition.append(fetched.clone(), NOW).unwrap();
+    assert_eq!((log.log_start_offset(), log.high_watermark(), log.log_end_offset()), (1, 3, 4));
+    assert_eq!(partition.latest_epoch(), Some(3));
+    assert!(matches!(partition.append(fetched.clone(), NOW), Err(FollowError::Failed(_))), "offset 0 is not the end");
+    // A new leader that knows less does not take back what was committed.
+    let lower = Fetched { fetch_offset: 4, records: bytes::Bytes::new(), high_watermark: 2, ..fetched.clone() };
+    partition.append(lower, NOW).unwrap();
+    assert_eq!(log.high_watermark(), 3);
+    partition.make_leader(&state(1, 4), &log, &|_| true, NOW).unwrap();
+    assert_eq!(partition.append(Fetched { fetch_offset: 4, ..fetched }, NOW), Err(FollowError::Superseded));
+    assert_eq!(FollowerLog::truncate_to(&partition, 3, 0, NOW), Err(FollowError::Superseded));
+}
