@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::batch::ControlRequest;
@@ -35,6 +35,11 @@ pub trait ControlChannel: Send + Sync {
 
     /// Sends a request, sometime. Dropped if the broker is not known.
     fn send(&mut self, broker: i32, request: ControlRequest);
+
+    /// Resolves when all that was to be sent to other brokers has been answered.
+    fn drained(&self) -> BoxFuture<'static, ()> {
+        Box::pin(async {})
+    }
 
     /// Drops all brokers. They may be added again.
     fn shutdown(&mut self);
@@ -62,6 +67,8 @@ pub struct NetworkChannel {
 
 struct Sender {
     requests: mpsc::UnboundedSender<ControlRequest>,
+    /// Requests not answered yet.
+    pending: Arc<watch::Sender<usize>>,
     task: JoinHandle<()>,
 }
 
@@ -111,8 +118,9 @@ impl ControlChannel for NetworkChannel {
             answers: answers.clone(),
         };
         let (requests, queue) = mpsc::unbounded_channel();
-        let task = tokio::spawn(link.run(queue));
-        self.senders.insert(broker.id, Sender { requests, task });
+        let pending = Arc::new(watch::Sender::new(0));
+        let task = tokio::spawn(link.run(queue, pending.clone()));
+        self.senders.insert(broker.id, Sender { requests, pending, task });
     }
 
     fn remove_broker(&mut self, id: i32) {
@@ -122,13 +130,27 @@ impl ControlChannel for NetworkChannel {
     fn send(&mut self, broker: i32, request: ControlRequest) {
         match self.senders.get(&broker) {
             // The task ends only when its sender is dropped.
-            Some(sender) => drop(sender.requests.send(request)),
+            Some(sender) => {
+                sender.pending.send_modify(|pending| *pending += 1);
+                drop(sender.requests.send(request));
+            }
             None => tracing::warn!(
                 target: "kafka.controller.ControllerChannelManager",
                 "[Channel manager on controller {}]: Not sending request to broker {broker}, since it is offline.",
                 self.me
             ),
         }
+    }
+
+    fn drained(&self) -> BoxFuture<'static, ()> {
+        let others = self.senders.iter().filter(|(id, _)| **id != self.me);
+        let pending: Vec<_> = others.map(|(_, sender)| sender.pending.subscribe()).collect();
+        Box::pin(async move {
+            for mut pending in pending {
+                // An error means that the broker was dropped, and its requests with it.
+                let _ = pending.wait_for(|pending| *pending == 0).await;
+            }
+        })
     }
 
     fn shutdown(&mut self) {
@@ -150,7 +172,7 @@ struct Link {
 }
 
 impl Link {
-    async fn run(mut self, mut queue: mpsc::UnboundedReceiver<ControlRequest>) {
+    async fn run(mut self, mut queue: mpsc::UnboundedReceiver<ControlRequest>, pending: Arc<watch::Sender<usize>>) {
         while let Some(request) = queue.recv().await {
             let mut failures = 0;
             while let Err(error) = self.attempt(&request).await {
@@ -159,6 +181,7 @@ impl Link {
                 failures += 1;
                 tokio::time::sleep(BACKOFF).await;
             }
+            pending.send_modify(|pending| *pending -= 1);
         }
     }
 

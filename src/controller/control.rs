@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
@@ -19,6 +20,9 @@ use super::znodes::Znodes;
 use crate::zk::store::Store;
 
 pub(super) const TARGET: &str = "kafka.controller.KafkaController";
+
+/// How long a controller that shuts down waits for other brokers' answers.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The controller's task.
 pub(super) struct ControlLoop {
@@ -61,6 +65,7 @@ impl ControlLoop {
         loop {
             let event = self.queue.take().await;
             if matches!(event, Event::Shutdown) {
+                self.finish_sending().await;
                 self.set_active_controller(-1);
                 self.resign();
                 return;
@@ -68,6 +73,14 @@ impl ControlLoop {
             let name = event.name();
             self.process_logged(event, name).await;
             self.publish();
+        }
+    }
+
+    /// A controller that leaves has just moved its leaderships: others hear of that before it goes, not from the next
+    /// controller after its failover.
+    async fn finish_sending(&self) {
+        if self.is_active() && tokio::time::timeout(FAREWELL, self.channel.drained()).await.is_err() {
+            self.info("Some brokers did not answer before the controller's shutdown");
         }
     }
 

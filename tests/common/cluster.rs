@@ -24,6 +24,9 @@ use super::wire::Wire;
 use super::znodes::Znodes;
 use super::zookeeper::ZooKeeperServer;
 
+/// What neighbours that die make a broker say.
+const NEIGHBOUR_GONE: &[&str] = &["Error in response for fetch request", "was unsuccessful"];
+
 pub struct Cluster {
     pub brokers: Vec<Broker>,
     connect: String,
@@ -49,6 +52,7 @@ impl Cluster {
         };
         let brokers = kinds.iter().enumerate().map(prepare).collect();
         let mut cluster = Cluster { brokers, connect, _zookeeper: zookeeper };
+        NEIGHBOUR_GONE.iter().for_each(|text| cluster.expect_log(text));
         for id in 0..cluster.brokers.len() {
             cluster.launch(id);
         }

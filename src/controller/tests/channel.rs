@@ -86,6 +86,20 @@ async fn answers_to_deletions_come_with_what_was_to_be_deleted() {
 }
 
 #[tokio::test]
+async fn drained_when_the_last_answer_is_in() {
+    let (listener, mut channel, node, events) = setup().await;
+    channel.add_broker(&node, &events);
+    channel.drained().await;
+    channel.send(5, update(1));
+    let drained = tokio::spawn(channel.drained());
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let frame = read_frame(&mut stream).await;
+    assert!(!drained.is_finished());
+    answer(&mut stream, &frame, &[0, 0, 0]).await;
+    drained.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_removed_broker_is_left_alone() {
     let (listener, mut channel, node, events) = setup().await;
     channel.add_broker(&node, &events);
