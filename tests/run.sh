@@ -125,7 +125,7 @@ interop() {
   local name=$1 script=$2 start=$SECONDS
   shift 2
   if [ ${#only[@]} -gt 0 ] && [[ " ${only[*]} " != *" $name "* ]]; then return; fi
-  if timeout --kill-after=10 300 "$root/tests/interop/$script.sh" "$@" >"$logs/$name.log" 2>&1 </dev/null; then
+  if timeout --kill-after=10 180 "$root/tests/interop/$script.sh" "$@" >"$logs/$name.log" 2>&1 </dev/null; then
     echo "ok $name ($((SECONDS - start)) s)"
     passed=$((passed + 1))
   else
