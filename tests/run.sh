@@ -11,7 +11,6 @@ set -uo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=$root/tests/.cache
 logs=$cache/logs
-export root cache
 passed=0
 failed=0
 
@@ -136,8 +135,6 @@ interop() {
 }
 
 run_interop() {
-  ottla=${CARGO_TARGET_DIR:-$root/target}/debug/ottla
-  export ottla
   say "real clients"
   interop kafka-python-2.0.2 python_client venv-old
   interop kafka-python-newest python_client venv-new

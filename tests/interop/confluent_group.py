@@ -1,5 +1,6 @@
 """A group of two consumers of confluent-kafka that share a topic and rebalance when one leaves."""
 
+import faulthandler
 import sys
 import time
 
@@ -8,6 +9,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 BOOTSTRAP = sys.argv[1]
 PATIENCE = 60
+# Whatever hangs is named.
+faulthandler.dump_traceback_later(150, exit=True)
 
 
 def member():

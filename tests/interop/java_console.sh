@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Java's console producer and consumer, kafka-topics and kafka-consumer-groups, all of Kafka 3.7.2.
-. "$root/tests/interop/lib.sh"
+set -e
+. "${BASH_SOURCE[0]%/*}/lib.sh"
 new_broker
 
 kafka_tool kafka-topics --bootstrap-server "$bootstrap" --create --topic MyFirstTopic --partitions 2 --replication-factor 1

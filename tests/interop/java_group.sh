@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Two Java console consumers share a topic; when one leaves, the other takes its partitions.
-. "$root/tests/interop/lib.sh"
+set -e
+. "${BASH_SOURCE[0]%/*}/lib.sh"
 new_broker
 kafka_tool kafka-topics --bootstrap-server "$bootstrap" --create --topic shared --partitions 4
 

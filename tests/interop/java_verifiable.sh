@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Kafka's own verifiable producer and consumer.
-. "$root/tests/interop/lib.sh"
+set -e
+. "${BASH_SOURCE[0]%/*}/lib.sh"
 new_broker
 kafka_tool kafka-topics --bootstrap-server "$bootstrap" --create --topic verified --partitions 3
 count=20000

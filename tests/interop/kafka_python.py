@@ -1,5 +1,6 @@
 """What a Python program does with kafka-python: fire and forget, wait, callbacks, errbacks, a group that rebalances."""
 
+import faulthandler
 import sys
 import threading
 import time
@@ -19,6 +20,8 @@ from kafka.errors import MessageSizeTooLargeError
 
 BOOTSTRAP = sys.argv[1]
 PATIENCE = 60
+# Whatever hangs is named.
+faulthandler.dump_traceback_later(150, exit=True)
 
 
 def eventually(what, condition):

@@ -1,6 +1,10 @@
 # Sourced by the interop tests: a ZooKeeper and brokers in a temporary folder, gone when the test ends.
-# Needs $root (the checkout), $cache (what run.sh fetched) and $ottla (the binary).
+# What run.sh fetched and built must be there.
 set -euo pipefail
+
+root=$(cd "${BASH_SOURCE[0]%/*}/../.." && pwd)
+cache=$root/tests/.cache
+ottla=${CARGO_TARGET_DIR:-$root/target}/debug/ottla
 
 work=$(mktemp -d)
 pids=()
@@ -19,6 +23,7 @@ cleanup() {
   rm -rf "$work"
 }
 trap cleanup EXIT
+trap 'exit 143' TERM INT
 
 fail() {
   echo "FAILED: $*"

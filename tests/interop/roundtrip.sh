@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A data directory that our broker wrote, cleanly stopped or killed, opens in a real Kafka 3.7.2 and reads the same; then ours
 # opens what Kafka left. `roundtrip.sh TERM` or `roundtrip.sh KILL`.
-. "$root/tests/interop/lib.sh"
+set -e
+. "${BASH_SOURCE[0]%/*}/lib.sh"
 how=$1
 start_zookeeper
 configure_broker log.segment.bytes=100000 log.retention.ms=-1
@@ -16,19 +17,21 @@ produce() {
         --producer-property linger.ms=5 2>>"$work/producer.log"
   done
 }
-# All records of both partitions, with all that the consumer can print of them.
-consume() {
-  local partition
-  for partition in 0 1; do
-    kafka_tool kafka-console-consumer --bootstrap-server "$bootstrap" --topic t --partition $partition --offset earliest \
-      --timeout-ms 4000 --property print.timestamp=true --property print.key=true --property print.offset=true \
-      --property print.partition=true --property print.headers=true 2>>"$work/consumer.log"
-  done >"$work/$1" || true
-  [ "$(wc -l <"$work/$1")" = "$2" ] || fail "$1: $(wc -l <"$work/$1") records, not $2"
-}
+# Of group g: topic, partition, committed offset, log end offset, lag.
 group_offsets() {
   kafka_tool kafka-consumer-groups --bootstrap-server "$bootstrap" --describe --group g 2>/dev/null |
     awk '$1 == "g" { print $2, $3, $4, $5, $6 }' | sort
+}
+# All records of both partitions, with all that the consumer can print of them.
+consume() {
+  local topic partition committed end lag
+  while read -r topic partition committed end lag; do
+    kafka_tool kafka-console-consumer --bootstrap-server "$bootstrap" --topic "$topic" --partition "$partition" \
+      --offset earliest --max-messages "$end" --timeout-ms 60000 --property print.timestamp=true \
+      --property print.key=true --property print.offset=true --property print.partition=true \
+      --property print.headers=true 2>>"$work/consumer.log" </dev/null
+  done < <(group_offsets) >"$work/$1"
+  [ "$(wc -l <"$work/$1")" = "$2" ] || fail "$1: $(wc -l <"$work/$1") records, not $2"
 }
 
 # change_to BROKER: the znode of a killed one must be gone before Kafka starts.
