@@ -203,3 +203,38 @@ fn answers(sent: &[IsrProposal], version: i16, response: &AlterPartitionResponse
     }
     answers
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{log, state};
+    use super::*;
+    use crate::protocol::codec;
+
+    /// AlterPartition 3 between Kafka's brokers, as recorded; nothing is known of the followers' broker epochs.
+    const RECORDED: &str = "0000006200380003000000040001300000000000000000000000005602802d9c84c660479d96c756148b1e38c70200000000000000020400000000ffffffffffffffff0000000001ffffffffffffffff0000000002ffffffffffffffff000000000003000000";
+
+    #[test]
+    fn the_request_is_kafkas_byte_for_byte() {
+        let (_dir, log) = log();
+        log.set_topic_id(crate::topic::id_from_text("gC2chMZgR52Wx1YUix44xw").unwrap()).unwrap();
+        let partition = Partition::new(TopicPartition::new("t", 0), 0, 30_000);
+        partition.set_log(log.clone());
+        let mut led = state(0, 2);
+        (led.replicas, led.isr, led.partition_epoch) = (vec![0, 1, 2], vec![0, 1], 3);
+        partition.make_leader(&led, &log, &|_| true, 0).unwrap();
+        let fetch = super::super::partition::FollowerFetch {
+            replica_id: 2,
+            broker_epoch: -1,
+            leader_epoch: super::super::partition::ExpectedEpoch::ANY,
+            fetch_offset: 0,
+            log_start_offset: 0,
+            leader_end: 0,
+        };
+        partition.on_follower_fetch(fetch, &|_| true, 0);
+        let proposal = partition.maybe_expand_isr(2, &|_| true).unwrap();
+        let request = request(0, 86, &[proposal], 3);
+        let frame = codec::encode_request(4, Some("0"), 3, &request).unwrap();
+        let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, RECORDED);
+    }
+}

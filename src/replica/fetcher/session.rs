@@ -91,11 +91,11 @@ impl FetchSession {
             let before = self.partitions.get(&tp).copied();
             match (before, wanted) {
                 (Some(before), Some(wanted)) if before == wanted => continue,
-                (Some(before), Some(wanted)) if before.topic_id != wanted.topic_id && !before.topic_id.is_nil() => {
-                    // Another topic of the same name: with ids these are two partitions.
-                    if self.uses_topic_ids {
-                        request.forgotten.push((tp.clone(), before.topic_id));
-                    }
+                // Another topic of the same name: with ids these are two partitions.
+                (Some(before), Some(wanted))
+                    if self.uses_topic_ids && before.topic_id != wanted.topic_id && !before.topic_id.is_nil() =>
+                {
+                    request.forgotten.push((tp.clone(), before.topic_id));
                 }
                 (Some(before), None) => {
                     self.partitions.remove(&tp);

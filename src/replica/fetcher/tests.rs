@@ -201,6 +201,22 @@ fn a_log_with_epochs_is_fetched_from_its_end_in_kafkas_form() {
     assert_eq!((partition.log_start_offset, partition.partition_max_bytes), (0, 1 << 20));
 }
 
+/// The first request of Kafka's own follower, as recorded.
+const RECORDED: &str = "000000780001001000000000001262726f6b65722d322d666574636865722d3000000001f40000000100a0000000000000000000000002f5242d16ce004330a8733a5bacbf9e750200000001000000000000000000000000ffffffff0000000000000000001000000000010101010d0000000200000000000000a200";
+
+#[test]
+fn the_first_request_is_kafkas_byte_for_byte() {
+    let settings = FetcherSettings { broker_id: 2, ..settings() };
+    let mut core = FetcherCore::new(Arc::new(settings), 0, 0);
+    let topic_id = crate::topic::id_from_text("9SQtFs4AQzCoczpbrL-edQ").unwrap();
+    core.add(FollowOrder { topic_id, ..order(1, 0, &FakeLog::of(&[])) });
+    core.truncate(0);
+    let (version, request) = fetch(core.next_step(162, 0));
+    let frame = crate::protocol::codec::encode_request(0, Some("broker-2-fetcher-0"), version, &request).unwrap();
+    let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, RECORDED);
+}
+
 #[test]
 fn a_log_without_epochs_is_cut_to_its_high_watermark_first() {
     let mut core = core();
