@@ -71,17 +71,6 @@ async fn a_broker_resigns_when_another_is_named() {
 }
 
 #[tokio::test]
-async fn an_office_left_while_all_are_busy_is_taken_again() {
-    let twin = Twin::new();
-    let b0 = Member::start(&twin, 0).await;
-    let b1 = Member::start(&twin, 1).await;
-    for _ in 0..200 {
-        let _ = b0.session.delete("/controller", ANY_VERSION).await;
-    }
-    eventually("one of them is elected", || b0.controller.is_active() != b1.controller.is_active()).await;
-}
-
-#[tokio::test]
 async fn notes_to_an_earlier_controller_are_thrown_away() {
     let twin = Twin::new();
     let zk = twin.connect();
