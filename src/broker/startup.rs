@@ -87,6 +87,8 @@ impl Broker {
         let loaded = tokio::task::spawn_blocking(move || LogManager::start(options)).await;
         let logs = loaded.context("loading the logs failed")??;
         identity.write(disk.as_ref(), clock::now_ms())?;
+        let recovered = logs.clone();
+        drop(tokio::task::spawn_blocking(move || recovered.keep_recovered()));
         let features = features::follow(store.clone()).await.context("cannot read /feature")?;
         let metadata = Arc::new(MetadataCache::new());
 

@@ -42,6 +42,17 @@ impl LogManager {
         }
     }
 
+    /// Forces what recovery found to the device and writes that down, so that a second crash does not have to recover it
+    /// again. Kafka waits for its periodic checkpoint, and a broker that is killed again and again recovers ever more.
+    pub fn keep_recovered(&self) {
+        for log in self.all_logs() {
+            if let Err(e) = log.flush() {
+                tracing::debug!(target: LOGGER, "Flush of {} skipped: {e}", log.topic_partition());
+            }
+        }
+        self.checkpoint_recovery_points();
+    }
+
     /// Unlinks what was deleted long enough ago (task `kafka-delete-logs` and the segments' own delays).
     pub fn delete_expired(&self, now_ms: i64) {
         for log in self.all_logs() {
