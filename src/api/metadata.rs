@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::reply::Reply;
@@ -32,7 +34,28 @@ struct Style {
     topic_operations: bool,
 }
 
+/// Longest wait of a request for the controller's first word to this broker.
+const FIRST_IMAGE: Duration = Duration::from_secs(5);
+
 pub fn handle(api: &Arc<Api>, ctx: RequestContext, request: MetadataRequest) -> Reply {
+    if !api.metadata.image().brokers.is_empty() {
+        return answer(api, ctx, request);
+    }
+    // A broker that has just started knows nobody yet. Kafka says just that, and clients then forget the cluster; a few
+    // milliseconds later there is a better answer.
+    let api = api.clone();
+    Reply::Exclusive(Box::pin(async move {
+        let deadline = Instant::now() + FIRST_IMAGE;
+        api.metadata.wait_until(deadline, |image| !image.brokers.is_empty()).await;
+        match answer(&api, ctx, request) {
+            Reply::Now(frame) => Some(frame),
+            Reply::Exclusive(later) | Reply::Later(later) => later.await,
+            Reply::Nothing | Reply::Close(_) => None,
+        }
+    }))
+}
+
+fn answer(api: &Arc<Api>, ctx: RequestContext, request: MetadataRequest) -> Reply {
     let style = Style { version: ctx.version, topic_operations: request.include_topic_authorized_operations };
     let image = api.metadata.snapshot();
     // Version 0 asks for everything by an empty list, later ones by null.
