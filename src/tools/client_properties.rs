@@ -196,9 +196,10 @@ fn check_values(properties: &Properties) -> Result<(), JavaError> {
     for (name, value) in properties.iter() {
         let value = value.trim();
         if let Some((_, allowed)) = ALLOWED.iter().find(|(key, _)| *key == name)
-            && !allowed.contains(&value) {
-                return Err(invalid(name, value, &format!("String must be one of: {}", allowed.join(", "))));
-            }
+            && !allowed.contains(&value)
+        {
+            return Err(invalid(name, value, &format!("String must be one of: {}", allowed.join(", "))));
+        }
         if NUMBERS.contains(&name) && value.parse::<i64>().is_err() {
             return Err(invalid(name, value, "Not a number of type INT"));
         }
