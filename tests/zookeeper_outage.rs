@@ -16,7 +16,9 @@ const TOPIC_ALREADY_EXISTS: i16 = 36;
 const INVALID_REPLICATION_FACTOR: i16 = 38;
 const NOT_CONTROLLER: i16 = 41;
 
-const OUTAGE: Duration = Duration::from_secs(10);
+fn outage_length() -> Duration {
+    Duration::from_secs(std::env::var("OTTLA_TEST_OUTAGE").ok().and_then(|s| s.parse().ok()).unwrap_or(10))
+}
 
 /// Goes on producing and consuming while `until` has not passed; counts.
 fn traffic(wire: &mut Wire, until: Instant, next: &mut i64) {
@@ -76,7 +78,7 @@ fn outage(session_timeout: &str) {
     let mut next = 0;
     traffic(&mut wire, Instant::now() + Duration::from_secs(1), &mut next);
     server.stop();
-    traffic(&mut wire, Instant::now() + OUTAGE, &mut next);
+    traffic(&mut wire, Instant::now() + outage_length(), &mut next);
     server.restart();
     await_all_well(&broker, &connect, None);
     traffic(&mut broker.wire(), Instant::now() + Duration::from_secs(1), &mut next);
