@@ -60,22 +60,21 @@ fn sigterm_moves_leaderships_before_the_broker_goes() {
 }
 
 #[test]
+#[ignore = "needs a real Kafka: OTTLA_TEST_KAFKA_LIBS, and a minute"]
 fn one_real_kafka_and_two_of_ours_make_one_cluster() {
     each_in_turn_is_controller_and_goes([Kind::Kafka, Kind::Ottla, Kind::Ottla]);
 }
 
 #[test]
+#[ignore = "needs a real Kafka: OTTLA_TEST_KAFKA_LIBS, and a minute"]
 fn two_real_kafkas_and_one_of_ours_make_one_cluster() {
     each_in_turn_is_controller_and_goes([Kind::Kafka, Kind::Ottla, Kind::Kafka]);
 }
 
 /// In both ways of going, with writes before and after.
 fn each_in_turn_is_controller_and_goes(kinds: [Kind; 3]) {
-    if std::env::var("OTTLA_TEST_KAFKA_LIBS").is_err() {
-        eprintln!("no real Kafka here: set OTTLA_TEST_KAFKA_LIBS");
-        return;
-    }
     let mut cluster = Cluster::start_as(&kinds, &[("min.insync.replicas", "2")]);
+    cluster.expect_log("just resigned"); // Two may stand for an office that a third has already left.
     cluster.create_topic("t", 3, 3);
     (0..3).for_each(|p| cluster.await_isr("t", p, 3));
     let mut expected = Vec::new();

@@ -1,5 +1,5 @@
 //! Replays what the fuzzer kept of its runs (five minutes a target): no input may panic, and each target's assertions
-//! hold. The files in tests/golden/fuzz are gzip over entries of a four-byte length and the input.
+//! hold. The files in tests/golden/corpus are gzip over entries of a four-byte length and the input.
 #![allow(clippy::unwrap_used)]
 
 use std::io::Read;
@@ -9,7 +9,7 @@ mod bodies;
 
 /// Calls `target` with each input of its corpus; there must be at least `least`.
 fn replay(name: &str, least: usize, target: impl Fn(&[u8])) {
-    let path = format!("{}/tests/golden/fuzz/{name}.corpus.gz", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("{}/tests/golden/corpus/{name}.gz", env!("CARGO_MANIFEST_DIR"));
     let mut bytes = Vec::new();
     flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap()).read_to_end(&mut bytes).unwrap();
     let (mut rest, mut count) = (&bytes[..], 0);
