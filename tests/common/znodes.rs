@@ -7,7 +7,7 @@ use std::time::Duration;
 use ottla::topic::TopicPartition;
 use ottla::zk::json::{Assignment, PartitionState, TopicZnode};
 use ottla::zk::session::{Session, SessionConfig};
-use ottla::zk::{CreateMode, Zk, paths};
+use ottla::zk::{ANY_VERSION, CreateMode, Zk};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
@@ -29,6 +29,11 @@ impl Znodes {
     /// The session that owns an ephemeral znode; `None` where there is none.
     pub fn owner(&self, path: &str) -> Option<i64> {
         self.runtime.block_on(self.zk.exists(path, false)).ok()?.map(|stat| stat.ephemeral_owner)
+    }
+
+    /// The transaction that created a znode: of a broker's entry, its epoch. `None` where there is none.
+    pub fn created(&self, path: &str) -> Option<i64> {
+        self.runtime.block_on(self.zk.exists(path, false)).ok()?.map(|stat| stat.czxid)
     }
 
     /// Creates a topic whose data lie on broker 0 already, before any broker runs.
@@ -68,12 +73,27 @@ impl Znodes {
         self.create_all(path, data.into());
     }
 
+    /// Creates a znode that lasts as long as this session, with its parents.
+    pub fn put_ephemeral(&self, path: &str, data: String) {
+        self.create_parents(path);
+        self.runtime.block_on(self.zk.create(path, data.into(), CreateMode::Ephemeral)).expect("a new znode");
+    }
+
+    /// Changes a znode's data.
+    pub fn set(&self, path: &str, data: String) {
+        self.runtime.block_on(self.zk.set_data(path, data.into(), ANY_VERSION)).expect("a znode that is there");
+    }
+
     fn create_all(&self, path: &str, data: bytes::Bytes) {
+        self.create_parents(path);
+        self.runtime.block_on(self.zk.create(path, data, CreateMode::Persistent)).expect("a new znode");
+    }
+
+    fn create_parents(&self, path: &str) {
         let ends = path.match_indices('/').map(|(at, _)| at).skip(1);
         for end in ends {
             let parent = self.zk.create(&path[..end], bytes::Bytes::new(), CreateMode::Persistent);
             let _ = self.runtime.block_on(parent); // It may be there.
         }
-        self.runtime.block_on(self.zk.create(path, data, CreateMode::Persistent)).expect("a new znode");
     }
 }

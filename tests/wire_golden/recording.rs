@@ -83,7 +83,7 @@ fn parse(file: &str, number: usize, line: &str) -> Line {
     }
 }
 
-fn decode_hex(hex: &str) -> Bytes {
+pub fn decode_hex(hex: &str) -> Bytes {
     let digit = |c: u8| char::from(c).to_digit(16).expect("a hexadecimal digit") as u8;
     hex.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
 }

@@ -61,6 +61,10 @@ impl Translation {
         }
     }
 
+    pub fn add_port(&mut self, recorded: u16, present: u16) {
+        self.add(&i32::from(recorded).to_be_bytes(), &i32::from(present).to_be_bytes());
+    }
+
     fn add(&mut self, recorded: &[u8], present: &[u8]) {
         // A name of another length would show as a difference.
         if recorded.len() == present.len() && recorded != present && !recorded.is_empty() {
