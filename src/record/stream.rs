@@ -23,8 +23,14 @@ impl<'a> StreamWalk<'a> {
     }
 
     /// The next record's sizes; nothing of it is kept.
+    #[inline]
     pub(super) fn skim(&mut self) -> Result<Skim, RecordError> {
         let chunk = self.input.fill_buf().map_err(unreadable)?;
+        let mut at = chunk;
+        if let Some(skim) = Skim::take_plain(&mut at) {
+            self.advance(skim.size)?;
+            return Ok(skim);
+        }
         if let Some((skim, used)) = whole_record(chunk, |r| Ok(r.skim()))? {
             self.advance(used)?;
             return Ok(skim);

@@ -4,7 +4,8 @@
 
 use std::io::{self, Write};
 
-use super::bad_data;
+use super::scratch::Scratch;
+use super::{bad_data, lz4_block};
 
 const FRAME_MAGIC: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
 /// Version 1, independent blocks, nothing else.
@@ -84,7 +85,12 @@ pub(in crate::record) struct FrameReader<'a> {
     max_block: usize,
     block_checksums: bool,
     finished: bool,
-    block: Vec<u8>,
+    /// The current block, decompressed, and how long it is.
+    block: Scratch,
+    length: usize,
+    /// The current block instead, where it is stored as it is.
+    stored: &'a [u8],
+    /// Bytes of the current block that are consumed.
     position: usize,
 }
 
@@ -104,7 +110,16 @@ impl<'a> FrameReader<'a> {
             return Err(bad_data("Stream frame descriptor corrupted"));
         }
         let block_checksums = flg & 0x10 != 0;
-        Ok(FrameReader { rest, max_block, block_checksums, finished: false, block: Vec::new(), position: 0 })
+        Ok(FrameReader {
+            rest,
+            max_block,
+            block_checksums,
+            finished: false,
+            block: Scratch::default(),
+            length: 0,
+            stored: &[],
+            position: 0,
+        })
     }
 
     fn take<const N: usize>(&mut self) -> io::Result<[u8; N]> {
@@ -118,10 +133,10 @@ impl<'a> FrameReader<'a> {
         let size = u32::from_le_bytes(self.take()?);
         let stored = size & INCOMPRESSIBLE != 0;
         let size = (size & !INCOMPRESSIBLE) as usize;
+        self.position = 0;
+        (self.length, self.stored) = (0, &[]);
         if size == 0 {
             self.finished = true;
-            self.position = 0;
-            self.block.clear();
             return Ok(());
         }
         if size > self.max_block {
@@ -129,15 +144,10 @@ impl<'a> FrameReader<'a> {
         }
         let (data, rest) = self.rest.split_at_checked(size).ok_or_else(|| bad_data("Stream ended prematurely"))?;
         self.rest = rest;
-        self.position = 0;
         if stored {
-            self.block.clear();
-            self.block.extend_from_slice(data);
+            self.stored = data;
         } else {
-            self.block.resize(self.max_block, 0);
-            let n = lz4_flex::block::decompress_into(data, &mut self.block)
-                .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
-            self.block.truncate(n);
+            self.length = self.decompress(data).ok_or_else(|| bad_data("Malformed input"))?;
         }
         if self.block_checksums && u32::from_le_bytes(self.take()?) != xxh32(data) {
             return Err(bad_data("Block checksum mismatch"));
@@ -147,12 +157,23 @@ impl<'a> FrameReader<'a> {
 }
 
 impl FrameReader<'_> {
+    fn decompress(&mut self, data: &[u8]) -> Option<usize> {
+        if self.block.len() == 0 {
+            self.block = Scratch::of(self.max_block + lz4_block::ROOM);
+        }
+        let length = lz4_block::decompress(data, self.block.up_to(self.max_block + lz4_block::ROOM))?;
+        (length <= self.max_block).then_some(length)
+    }
+
     /// What of the current block is not consumed; of the next one, after that; empty at the end.
     pub(super) fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        while self.position >= self.block.len() && !self.finished {
+        while self.position >= self.length + self.stored.len() && !self.finished {
             self.next_block()?;
         }
-        Ok(self.block.get(self.position..).unwrap_or_default())
+        match self.stored {
+            [] => Ok(self.block.get(self.position, self.length)),
+            stored => Ok(stored.get(self.position..).unwrap_or_default()),
+        }
     }
 
     pub(super) fn consume(&mut self, n: usize) {

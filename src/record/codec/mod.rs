@@ -6,7 +6,10 @@
 
 mod gzip;
 mod lz4;
+mod lz4_block;
+mod scratch;
 mod snappy;
+mod zstd_frames;
 
 use std::io::{self, BufRead, BufReader, Write};
 
@@ -168,7 +171,7 @@ pub(super) enum Decoder<'a> {
     Gzip(Box<BufReader<gzip::Members<'a>>>),
     Snappy(snappy::BlockReader<'a>),
     Lz4(lz4::FrameReader<'a>),
-    Zstd(BufReader<zstd::stream::read::Decoder<'static, &'a [u8]>>),
+    Zstd(Box<zstd_frames::FrameReader<'a>>),
 }
 
 impl<'a> Decoder<'a> {
@@ -179,10 +182,7 @@ impl<'a> Decoder<'a> {
             Codec::Gzip => Decoder::Gzip(Box::new(BufReader::with_capacity(CHUNK, gzip::Members::new(data)))),
             Codec::Snappy => Decoder::Snappy(snappy::BlockReader::new(data)),
             Codec::Lz4 => Decoder::Lz4(lz4::FrameReader::new(data, legacy_lz4).map_err(unreadable)?),
-            Codec::Zstd => {
-                let decoder = zstd::stream::read::Decoder::with_buffer(data).map_err(unreadable)?;
-                Decoder::Zstd(BufReader::with_capacity(CHUNK, decoder))
-            }
+            Codec::Zstd => Decoder::Zstd(Box::new(zstd_frames::FrameReader::new(data))),
         })
     }
 }

@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 
 use super::bad_data;
+use super::scratch::Scratch;
 
 const HEADER: [u8; 16] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0, 0, 0, 0, 1, 0, 0, 0, 1];
 /// The first half of the header, which names the format; the second holds two version numbers.
@@ -68,7 +69,10 @@ impl Write for BlockWriter {
 pub(in crate::record) struct BlockReader<'a> {
     rest: &'a [u8],
     framed: bool,
-    block: Vec<u8>,
+    /// The current block and how long it is.
+    block: Scratch,
+    length: usize,
+    /// Bytes of it that are consumed.
     position: usize,
     decoder: snap::raw::Decoder,
 }
@@ -79,7 +83,8 @@ impl<'a> BlockReader<'a> {
             Some(rest) if data.starts_with(&MAGIC) => (true, rest),
             _ => (false, data),
         };
-        BlockReader { rest, framed, block: Vec::new(), position: 0, decoder: snap::raw::Decoder::new() }
+        let decoder = snap::raw::Decoder::new();
+        BlockReader { rest, framed, block: Scratch::default(), length: 0, position: 0, decoder }
     }
 
     /// Decompresses the next block; false at the end.
@@ -115,22 +120,24 @@ impl<'a> BlockReader<'a> {
         if claimed > compressed.len().saturating_mul(MAX_EXPANSION) {
             return Err(bad_data("snappy block claims more than it can hold"));
         }
-        self.block.resize(claimed, 0);
+        if self.block.len() < claimed {
+            // What it has goes back to the thread first, and may do.
+            drop(std::mem::take(&mut self.block));
+            self.block = Scratch::of(claimed);
+        }
         self.position = 0;
-        let n = self.decoder.decompress(compressed, &mut self.block)?;
-        self.block.truncate(n);
-        Ok(n)
+        self.length = self.decoder.decompress(compressed, self.block.up_to(claimed))?;
+        Ok(self.length)
     }
 }
 
 impl BlockReader<'_> {
     /// What of the current block is not consumed; of the next one, after that; empty at the end.
     pub(super) fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.position >= self.block.len() && !self.next_block()? {
-            self.block.clear();
-            self.position = 0;
+        if self.position >= self.length && !self.next_block()? {
+            (self.position, self.length) = (0, 0);
         }
-        Ok(self.block.get(self.position..).unwrap_or_default())
+        Ok(self.block.get(self.position, self.length))
     }
 
     pub(super) fn consume(&mut self, n: usize) {
