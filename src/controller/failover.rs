@@ -222,18 +222,20 @@ impl ControlLoop {
         Ok(())
     }
 
+    /// Kafka first takes the dead brokers' replicas offline, which writes the state of every partition they have, and
+    /// then elects. Here the partitions without a live leader, which clients wait for, come first: an election takes the
+    /// dead out of the ISR by the same write.
     async fn start_machines(&mut self) -> ControllerResult {
         self.info("Initializing replica state");
         let (online, offline) = replica_machine::initial_states(&mut self.ctx);
-        self.info("Triggering online replica state changes");
-        self.change_replicas(&online, ReplicaState::Online).await?;
-        self.info("Triggering offline replica state changes");
-        self.change_replicas(&offline, ReplicaState::Offline).await?;
         self.info("Initializing partition state");
         partition_machine::initial_states(&mut self.ctx);
         self.info("Triggering online partition state changes");
         self.bring_online(None).await?;
-        Ok(())
+        self.info("Triggering online replica state changes");
+        self.change_replicas(&online, ReplicaState::Online).await?;
+        self.info("Triggering offline replica state changes");
+        self.change_replicas(&offline, ReplicaState::Offline).await
     }
 
     async fn initialize_reassignments(&mut self) -> ControllerResult {

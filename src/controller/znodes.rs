@@ -177,14 +177,8 @@ impl Znodes {
 
     /// States of partitions, each with its own outcome. One that cannot be read counts as missing.
     pub async fn read_states(&self, partitions: &[TopicPartition]) -> Vec<StateRead> {
-        let reads = partitions.iter().map(|partition| {
-            let read = async move {
-                let read = legible(self.store.partition_state(partition).await);
-                (partition.clone(), read.map(|found| found.map(to_info)))
-            };
-            read.boxed()
-        });
-        pipelined(reads.collect()).await
+        let reads = self.store.read_partition_states(partitions).await.into_iter();
+        reads.map(|(partition, read)| (partition, legible(read).map(|found| found.map(to_info)))).collect()
     }
 
     /// The states there are, of these partitions. Any failure to read is an error.

@@ -12,7 +12,9 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use zookeeper_client as client;
 
-use super::super::{ANY_VERSION, CreateMode, MultiError, Op, OpResult, Stat, Zk, ZkError, ZkEvent, ZkFuture};
+use super::super::{
+    ANY_VERSION, CreateMode, MultiError, Op, OpResult, Stat, Zk, ZkError, ZkEvent, ZkFuture, ZnodeRead,
+};
 use super::watches::WatchKind;
 use super::{Gate, LOGGER, Session};
 
@@ -151,6 +153,20 @@ impl Zk for Session {
         })
     }
 
+    fn get_many(&self, paths: Vec<String>) -> ZkFuture<Vec<ZnodeRead>> {
+        let paths: Arc<[String]> = paths.into();
+        self.read(move |_, client| {
+            let paths = paths.clone();
+            async move {
+                match read_in_one(&client, &paths).await {
+                    // A server from before 3.6.
+                    Err(client::Error::Unimplemented) => read_one_by_one(&client, &paths).await,
+                    result => result,
+                }
+            }
+        })
+    }
+
     fn get_children(&self, path: &str, watch: bool) -> ZkFuture<(Vec<String>, Stat)> {
         let (arm, path) = (self.armer(WatchKind::Children, path), path.to_owned());
         self.read(move |generation, client| {
@@ -222,6 +238,31 @@ impl Zk for Session {
         }
         .boxed()
     }
+}
+
+async fn read_in_one(client: &client::Client, paths: &[String]) -> Result<Vec<ZnodeRead>, client::Error> {
+    let mut reader = client.new_multi_reader();
+    for path in paths {
+        reader.add_get_data(path)?;
+    }
+    let results = reader.commit().await?.into_iter().map(|result| match result {
+        client::MultiReadResult::Data { data, stat } => Ok((Bytes::from(data), stat_from(&stat))),
+        client::MultiReadResult::Error { err } => Err(translate(err)),
+        _ => Err(ZkError::Other("an answer to something else".to_owned())),
+    });
+    Ok(results.collect())
+}
+
+async fn read_one_by_one(client: &client::Client, paths: &[String]) -> Result<Vec<ZnodeRead>, client::Error> {
+    let mut results = Vec::with_capacity(paths.len());
+    for path in paths {
+        results.push(match client.get_data(path).await {
+            Ok((data, stat)) => Ok((Bytes::from(data), stat_from(&stat))),
+            Err(error @ (client::Error::ConnectionLoss | client::Error::Custom(_))) => return Err(error),
+            Err(error) => Err(translate(error)),
+        });
+    }
+    Ok(results)
 }
 
 fn expected(version: i32) -> Option<i32> {

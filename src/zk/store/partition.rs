@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use futures::{FutureExt, StreamExt, stream};
 
 use super::super::json::PartitionState;
-use super::super::{CreateMode, Op, paths};
+use super::super::{CreateMode, Op, ZkError, paths};
 use super::controller::ControllerEpoch;
 use super::write::stat_of;
-use super::{Store, StoreError, pipelined};
+use super::{PIPELINE, Store, StoreError, pipelined};
 use crate::topic::TopicPartition;
 
 /// Leader and isr of a partition with the partition epoch (the znode's data version).
@@ -20,6 +21,14 @@ pub struct VersionedState {
 
 /// Per partition, in the order asked for: the new data version, or why it was not written.
 pub type WriteResults = Vec<(TopicPartition, Result<i32, StoreError>)>;
+
+/// Per partition, in the order asked for: the state, if there is one, or why it cannot be told.
+pub type ReadResults = Vec<(TopicPartition, Result<Option<VersionedState>, StoreError>)>;
+
+/// States read by one request: some 20 KB, far below what a server answers at most (1 MiB).
+const READ_AT_ONCE: usize = 128;
+/// States written by one request.
+const WRITE_AT_ONCE: usize = 64;
 
 impl Store {
     pub async fn partition_state(&self, tp: &TopicPartition) -> Result<Option<VersionedState>, StoreError> {
@@ -33,9 +42,41 @@ impl Store {
         &self,
         partitions: &[TopicPartition],
     ) -> Result<BTreeMap<TopicPartition, VersionedState>, StoreError> {
-        let reads =
-            partitions.iter().map(|tp| async move { Ok(self.partition_state(tp).await?.map(|s| (tp.clone(), s))) });
-        Ok(pipelined(reads).await?.into_iter().flatten().collect())
+        let mut found = BTreeMap::new();
+        for (tp, read) in self.read_partition_states(partitions).await {
+            if let Some(state) = read? {
+                found.insert(tp, state);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Many partitions at once, each with its own outcome, in the order asked for.
+    pub async fn read_partition_states(&self, partitions: &[TopicPartition]) -> ReadResults {
+        let reads: Vec<_> = partitions.chunks(READ_AT_ONCE).map(|chunk| self.read_chunk(chunk).boxed()).collect();
+        stream::iter(reads).buffered(PIPELINE).concat().await
+    }
+
+    async fn read_chunk(&self, partitions: &[TopicPartition]) -> ReadResults {
+        let all = partitions.iter().map(|tp| paths::partition_state(&tp.topic, tp.partition));
+        let mut reads = self.zk.get_many(all.collect()).await.map(Vec::into_iter);
+        let each = partitions.iter().map(|tp| {
+            let path = || paths::partition_state(&tp.topic, tp.partition);
+            let missing = || Err(ZkError::Other("an answer is missing".to_owned()));
+            let read = match &mut reads {
+                Ok(reads) => reads.next().unwrap_or_else(missing),
+                Err(e) => Err(e.clone()),
+            };
+            let found = match read {
+                Ok((data, stat)) => PartitionState::decode(&data)
+                    .map(|state| Some(VersionedState { state, version: stat.version }))
+                    .map_err(|e| StoreError::bad_data(path(), e)),
+                Err(ZkError::NoNode) => Ok(None),
+                Err(e) => Err(StoreError::zk(path(), e)),
+            };
+            (tp.clone(), found)
+        });
+        each.collect()
     }
 
     /// Creates the first state of partitions, with the directories above it. The whole call fails when the controller moved or the
@@ -48,21 +89,41 @@ impl Store {
         let topics: BTreeSet<&str> = states.iter().map(|(tp, _)| &*tp.topic).collect();
         let directories = topics.iter().map(|t| paths::topic_partitions(t));
         pipelined(directories.map(|path| self.create_directory(path, epoch))).await?;
-        let directories = states.iter().map(|(tp, _)| paths::topic_partition(&tp.topic, tp.partition));
-        pipelined(directories.map(|path| self.create_directory(path, epoch))).await?;
-        let writes = states.iter().map(|(tp, state)| async move {
+        let chunks = states.chunks(WRITE_AT_ONCE).map(|chunk| self.create_chunk(chunk, epoch));
+        Ok(pipelined(chunks).await?.into_iter().flatten().collect())
+    }
+
+    async fn create_chunk(
+        &self,
+        states: &[(TopicPartition, PartitionState)],
+        epoch: ControllerEpoch,
+    ) -> Result<WriteResults, StoreError> {
+        let ops = states.iter().flat_map(|(tp, state)| {
+            let directory = paths::topic_partition(&tp.topic, tp.partition);
             let path = paths::partition_state(&tp.topic, tp.partition);
-            let op = Op::create(path, state.encode(), CreateMode::Persistent);
-            let result = self.write_as_controller(op, Some(epoch)).await;
-            sorted_out(tp, result.map(|_| 0))
+            [
+                Op::create(directory, Bytes::new(), CreateMode::Persistent),
+                Op::create(path, state.encode(), CreateMode::Persistent),
+            ]
         });
-        pipelined(writes).await
+        let mut results = self.write_many_as_controller(ops.collect(), epoch).await?.into_iter();
+        let mut written = Vec::with_capacity(states.len());
+        for (tp, _) in states {
+            match results.next() {
+                // A topic that is being deleted below us: its states will fail one by one.
+                Some(Err(e)) if !(e.is_node_exists() || e.is_no_node()) => return Err(e),
+                _ => {}
+            }
+            if let Some(result) = results.next() {
+                written.push(sorted_out(tp, result.map(|_| 0))?);
+            }
+        }
+        Ok(written)
     }
 
     async fn create_directory(&self, path: String, epoch: ControllerEpoch) -> Result<(), StoreError> {
         let op = Op::create(path, Bytes::new(), CreateMode::Persistent);
         match self.write_as_controller(op, Some(epoch)).await {
-            // A topic that is being deleted below us: its states will fail one by one.
             Err(e) if e.is_node_exists() || e.is_no_node() => Ok(()),
             other => other.map(|_| ()),
         }
@@ -75,13 +136,24 @@ impl Store {
         states: &[(TopicPartition, PartitionState, i32)],
         epoch: ControllerEpoch,
     ) -> Result<WriteResults, StoreError> {
-        let writes = states.iter().map(|(tp, state, version)| async move {
-            let path = paths::partition_state(&tp.topic, tp.partition);
-            let op = Op::set_data(&*path, state.encode(), *version);
-            let result = self.write_as_controller(op, Some(epoch)).await;
-            sorted_out(tp, result.and_then(|r| Ok(stat_of(&path, &r)?.version)))
+        let chunks = states.chunks(WRITE_AT_ONCE).map(|chunk| self.set_chunk(chunk, epoch));
+        Ok(pipelined(chunks).await?.into_iter().flatten().collect())
+    }
+
+    async fn set_chunk(
+        &self,
+        states: &[(TopicPartition, PartitionState, i32)],
+        epoch: ControllerEpoch,
+    ) -> Result<WriteResults, StoreError> {
+        let ops = states.iter().map(|(tp, state, version)| {
+            Op::set_data(paths::partition_state(&tp.topic, tp.partition), state.encode(), *version)
         });
-        pipelined(writes).await
+        let results = self.write_many_as_controller(ops.collect(), epoch).await?;
+        let written = states.iter().zip(results).map(|((tp, ..), result)| {
+            let version = |r| Ok(stat_of(&paths::partition_state(&tp.topic, tp.partition), &r)?.version);
+            sorted_out(tp, result.and_then(version))
+        });
+        written.collect()
     }
 }
 

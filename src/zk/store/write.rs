@@ -15,7 +15,11 @@ impl Store {
     /// Sends `op` (behind `guard`, a check, if there is one) until its outcome is known. After a lost answer it is sent
     /// again; if the repetition is refused because the first one succeeded, that is success.
     pub(super) async fn write(&self, guard: Option<Op>, op: Op) -> Result<OpResult, Refusal> {
-        let mut unknown = false;
+        self.write_after(false, guard, op).await
+    }
+
+    /// The same; `unknown`: the write may have been done already, by a request whose answer was lost.
+    async fn write_after(&self, mut unknown: bool, guard: Option<Op>, op: Op) -> Result<OpResult, Refusal> {
         let refused = loop {
             match self.send(guard.clone(), op.clone()).await {
                 Ok(result) => return Ok(result),
@@ -79,10 +83,15 @@ impl Store {
         op: Op,
         epoch: Option<ControllerEpoch>,
     ) -> Result<OpResult, StoreError> {
-        let Some(epoch) = epoch else { return self.write_plain(op).await };
+        match epoch {
+            Some(epoch) => self.write_guarded(false, op, epoch).await,
+            None => self.write_plain(op).await,
+        }
+    }
+
+    async fn write_guarded(&self, unknown: bool, op: Op, epoch: ControllerEpoch) -> Result<OpResult, StoreError> {
         let path = op.path().to_owned();
-        let guard = Op::check(paths::CONTROLLER_EPOCH, epoch.zk_version);
-        self.write(Some(guard), op).await.map_err(|refusal| match refusal {
+        self.write_after(unknown, Some(guard(epoch)), op).await.map_err(|refusal| match refusal {
             Refusal::Guard(ZkError::BadVersion) => StoreError::ControllerMoved(format!(
                 "Controller epoch zkVersion check fails. Expected zkVersion = {}",
                 epoch.zk_version
@@ -91,6 +100,35 @@ impl Store {
             Refusal::Op(e) => StoreError::zk(path, e),
         })
     }
+
+    /// Many writes of the controller, each with its own outcome: in one request if none is refused, and else one by one
+    /// in their order. Kafka sends each by itself, and ZooKeeper takes most of its time for requests, not for what is in
+    /// them.
+    pub(super) async fn write_many_as_controller(
+        &self,
+        ops: Vec<Op>,
+        epoch: ControllerEpoch,
+    ) -> Result<Vec<Result<OpResult, StoreError>>, StoreError> {
+        let mut unknown = false;
+        if ops.len() > 1 {
+            let guarded = std::iter::once(guard(epoch)).chain(ops.iter().cloned()).collect();
+            match self.zk.multi(guarded).await {
+                Ok(results) => return Ok(results.into_iter().skip(1).map(Ok).collect()),
+                Err(MultiError { error: ZkError::ConnectionLoss, .. }) => unknown = true,
+                Err(MultiError { index: Some(_), .. }) => {}
+                Err(MultiError { index: None, error }) => return Err(StoreError::zk(paths::CONTROLLER_EPOCH, error)),
+            }
+        }
+        let mut results = Vec::with_capacity(ops.len());
+        for op in ops {
+            results.push(self.write_guarded(unknown, op, epoch).await);
+        }
+        Ok(results)
+    }
+}
+
+fn guard(epoch: ControllerEpoch) -> Op {
+    Op::check(paths::CONTROLLER_EPOCH, epoch.zk_version)
 }
 
 /// The stat of a written znode; a write that does not answer one is a fault of the ZooKeeper side.
