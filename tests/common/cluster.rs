@@ -137,7 +137,7 @@ impl Cluster {
         panic!("broker {id} never becomes the controller");
     }
 
-    fn controller_seen_by(&self, id: usize) -> i32 {
+    pub fn controller_seen_by(&self, id: usize) -> i32 {
         let request = MetadataRequest::default().with_topics(Some(Vec::new()));
         self.brokers[id].wire().call(1, &request).controller_id.0
     }

@@ -7,13 +7,24 @@ use std::time::Duration;
 use ottla::topic::TopicPartition;
 use ottla::zk::json::{Assignment, PartitionState, TopicZnode};
 use ottla::zk::session::{Session, SessionConfig};
-use ottla::zk::{ANY_VERSION, CreateMode, Zk};
+use ottla::zk::{ANY_VERSION, CreateMode, Zk, paths};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
+use zookeeper_client::{Acl, AuthId, Client, Permission};
+
+/// A znode as a dump has it; no data and empty data are the same here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Znode {
+    pub data: String,
+    pub is_ephemeral: bool,
+    pub version: i32,
+    pub children_version: i32,
+}
 
 pub struct Znodes {
     runtime: Runtime,
     zk: Arc<Session>,
+    connect: String,
 }
 
 impl Znodes {
@@ -23,7 +34,7 @@ impl Znodes {
         let mut config = SessionConfig::new(connect);
         config.session_timeout = Duration::from_secs(10);
         let zk = runtime.block_on(Session::connect(config)).expect("a session of ZooKeeper");
-        Znodes { runtime, zk: Arc::new(zk) }
+        Znodes { runtime, zk: Arc::new(zk), connect: connect.to_owned() }
     }
 
     /// The session that owns an ephemeral znode; `None` where there is none.
@@ -61,6 +72,47 @@ impl Znodes {
     pub fn data(&self, path: &str) -> Option<String> {
         let (data, _) = self.runtime.block_on(self.zk.get_data(path, false)).ok()?;
         Some(String::from_utf8_lossy(&data).into_owned())
+    }
+
+    /// All there is, by path.
+    pub fn tree(&self) -> BTreeMap<String, Znode> {
+        let mut tree = BTreeMap::new();
+        let mut left = vec!["/".to_owned()];
+        while let Some(path) = left.pop() {
+            // It may go while we look.
+            let Some(znode) = self.znode(&path) else { continue };
+            let children = self.runtime.block_on(self.zk.get_children(&path, false));
+            let children = children.map(|(names, _)| names).unwrap_or_default();
+            left.extend(children.iter().map(|name| paths::child(&path, name)));
+            tree.insert(path, znode);
+        }
+        tree
+    }
+
+    pub fn znode(&self, path: &str) -> Option<Znode> {
+        let (data, stat) = self.runtime.block_on(self.zk.get_data(path, false)).ok()?;
+        Some(Znode {
+            data: String::from_utf8_lossy(&data).into_owned(),
+            is_ephemeral: stat.ephemeral_owner != 0,
+            version: stat.version,
+            children_version: stat.cversion,
+        })
+    }
+
+    /// Those of these paths with which not everybody may do everything.
+    pub fn restricted<'a>(&self, paths: impl Iterator<Item = &'a String>) -> Vec<String> {
+        let everybody = [Acl::new(Permission::ALL, AuthId::new("world", "anyone"))];
+        self.runtime.block_on(async {
+            let client = Client::connect(&self.connect).await.expect("a session of ZooKeeper");
+            let mut found = Vec::new();
+            for path in paths {
+                let (acls, _) = client.get_acl(path).await.expect("the rights of a znode");
+                if acls != everybody {
+                    found.push(format!("{path}: {acls:?}"));
+                }
+            }
+            found
+        })
     }
 
     /// Deletes a znode, if it is there.
