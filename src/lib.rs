@@ -11,6 +11,7 @@
 //! | [`protocol`] | the api table, the structural check of a frame, headers, error codes, the messages |
 //! | [`config`] | one row per key of `server.properties` and of topics; typed views; dynamic layers |
 //! | [`metadata`] | the immutable image of the cluster, swapped whole |
+//! | [`quota`] | limits on rates: throttles of replication |
 //! | [`record`] | batches: view, walk, checks for appending, codecs, formats 0 and 1 |
 //! | [`log`] | one replica's log on disk, and all of them: segments, indexes, producer state, recovery, retention |
 //! | [`zk`] | ZooKeeper: the seam, its real and in-memory sides, every znode, operations in domain words |
@@ -57,6 +58,7 @@ pub mod log;
 pub mod metadata;
 pub mod net;
 pub mod protocol;
+pub mod quota;
 pub mod record;
 pub mod replica;
 pub mod tools;

@@ -24,7 +24,7 @@ const LEAVES: &[&str] = &["util", "topic", "config", "metadata", "metrics", "sec
 /// Edges beyond the layers.
 const EXTRA: &[(&str, &[&str])] = &[
     // The commands: clients of a broker, and the one that starts it.
-    ("tools", &["client", "protocol", "record", "zk", "broker", "topic", "config", "util"]),
+    ("tools", &["client", "protocol", "record", "zk", "admin", "broker", "topic", "config", "util"]),
 ];
 
 /// What a layer may not use although it lies below, because the way there is another module's.

@@ -59,8 +59,8 @@ async fn entries(api: &Api, resource: &DescribeConfigsResource) -> Result<Vec<Co
     let name = &*resource.resource_name;
     match resource.resource_type {
         TOPIC => topic_entries(api, name).await,
-        BROKER if name.is_empty() => Ok(describe::default_broker_entries(&api.config)),
-        BROKER if broker_id(name)? == api.broker_id() => Ok(describe::broker_entries(&api.config)),
+        BROKER if name.is_empty() => Ok(describe::default_broker_entries(&api.config())),
+        BROKER if broker_id(name)? == api.broker_id() => Ok(describe::broker_entries(&api.config())),
         BROKER => {
             invalid(format!("Unexpected broker id, expected {} or empty string, but received {name}", api.broker_id()))
         }
@@ -96,7 +96,7 @@ async fn topic_entries(api: &Api, name: &str) -> Result<Vec<ConfigEntry>, AdminE
     }
     let stored = api.store.entity_config("topics", name).await;
     let overrides = stored.map_err(|error| crate::admin::creation::store_failed(&error))?.into_iter().collect();
-    describe::topic_entries(&api.config, &overrides).map_err(|error| {
+    describe::topic_entries(&api.config(), &overrides).map_err(|error| {
         tracing::error!(target: "kafka.server.ConfigHelper", "Error processing describe configs request for topic {name}: {error}");
         AdminError::code(ErrorCode::UnknownServerError)
     })

@@ -82,7 +82,7 @@ async fn configure_new_topics(api: &Api, orders: &[LeadershipOrder]) {
         }
     };
     for (topic, overrides) in stored {
-        match LogConfig::from_overrides(&api.config, &overrides.into_iter().collect()) {
+        match LogConfig::from_overrides(&api.config(), &overrides.into_iter().collect()) {
             Ok(config) => api.replicas.set_topic_config(&topic, config),
             Err(error) => {
                 tracing::error!(target: "kafka.server.KafkaApis", "The stored configuration of topic {topic} is not valid: {error}");

@@ -181,6 +181,10 @@ fn refuses_zstd(api: &Api, limits: &FetchLimits, topic: &str, partition: i32) ->
 }
 
 fn answer(api: &Api, ctx: &RequestContext, plan: Plan, pass: FetchPass) -> std::io::Result<Frame> {
+    if plan.limits.replica_id >= 0 {
+        let sent = plan.targets.iter().zip(pass.outcomes.iter().map(FetchOutcome::bytes));
+        api.replicas.record_follower_fetch(sent, clock::now_ms());
+    }
     let mut outcomes = pass.outcomes.into_iter().zip(plan.targets.iter());
     let mut answers = Vec::with_capacity(plan.items.len());
     for planned in &plan.items {

@@ -88,7 +88,7 @@ fn answer(api: &Arc<Api>, ctx: RequestContext, request: MetadataRequest) -> Repl
         }
     }
     let may_create =
-        (request.allow_auto_topic_creation || ctx.version < 4) && api.config.bool("auto.create.topics.enable");
+        (request.allow_auto_topic_creation || ctx.version < 4) && api.config().bool("auto.create.topics.enable");
     if missing.is_empty() || !may_create {
         answers.extend(missing.into_iter().map(|name| {
             let code = if validate_name(&name).is_err() {

@@ -7,6 +7,7 @@
 //! deleting logs) goes to the blocking pool.
 //! Answers to Kafka's `KafkaApis`.
 
+pub mod alter_configs;
 pub mod api_versions;
 pub mod cluster;
 pub mod configs;
@@ -35,7 +36,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use crate::config::BrokerConfig;
+use crate::config::{BrokerConfig, LiveConfig};
 use crate::controller::ControllerHandle;
 use crate::group::GroupCoordinator;
 use crate::metadata::MetadataCache;
@@ -94,7 +95,7 @@ pub struct ApiSettings {
 /// Everything the handlers work with.
 pub struct Api {
     pub settings: ApiSettings,
-    pub config: Arc<BrokerConfig>,
+    pub config: Arc<LiveConfig>,
     pub cluster_id: Arc<str>,
     /// Data version of `/feature`, -1 when the node is absent.
     pub features: watch::Receiver<i64>,
@@ -110,6 +111,11 @@ pub struct Api {
 }
 
 impl Api {
+    /// The configuration in force.
+    pub fn config(&self) -> Arc<BrokerConfig> {
+        self.config.load()
+    }
+
     pub fn broker_id(&self) -> i32 {
         self.replicas.broker_id()
     }
@@ -157,6 +163,8 @@ impl Api {
             RequestKind::FindCoordinator(r) => find_coordinator::handle(self, ctx, r),
             RequestKind::DescribeCluster(r) => cluster::handle(self, &ctx, &r),
             RequestKind::DescribeConfigs(r) => configs::handle(self, ctx, r),
+            RequestKind::AlterConfigs(r) => alter_configs::replace(self, ctx, r),
+            RequestKind::IncrementalAlterConfigs(r) => alter_configs::incremental(self, ctx, r),
             RequestKind::CreateTopics(r) => topic_creation::handle(self, ctx, r),
             RequestKind::DeleteTopics(r) => topic_deletion::handle(self, ctx, r),
             RequestKind::CreatePartitions(r) => partitions::handle(self, ctx, r),

@@ -92,7 +92,7 @@ fn wanted(topic: &CreatableTopic) -> NewTopic {
 
 async fn create_one(api: &Api, topic: NewTopic, validate_only: bool) -> Outcome {
     let image = api.metadata.snapshot();
-    let planned = creation::plan(&api.store, &api.config, &image, topic).await?;
+    let planned = creation::plan(&api.store, &api.config(), &image, topic).await?;
     let id = if validate_only { uuid::Uuid::nil() } else { creation::create(&api.store, &planned).await? };
     Ok(Created { planned, id })
 }
@@ -128,7 +128,7 @@ fn result(api: &Api, ctx: &RequestContext, topic: &CreatableTopic, outcome: Outc
 }
 
 fn effective_configs(api: &Api, overrides: &BTreeMap<String, String>) -> Vec<CreatableTopicConfigs> {
-    let entries = describe::topic_entries(&api.config, overrides).unwrap_or_default();
+    let entries = describe::topic_entries(&api.config(), overrides).unwrap_or_default();
     let config = |entry: describe::ConfigEntry| {
         CreatableTopicConfigs::default()
             .with_name(StrBytes::from_string(entry.name))
@@ -164,7 +164,7 @@ pub async fn create_missing(api: &Api, names: Vec<Arc<str>>) -> BTreeMap<Arc<str
 
 /// The topic an automatic creation makes: internal topics have settings of their own.
 fn default_topic(api: &Api, name: &str) -> NewTopic {
-    let cfg = &api.config;
+    let cfg = api.config();
     let with = |partitions: &str, factor: &str, configs: Vec<(&str, String)>| NewTopic {
         name: name.to_owned(),
         partitions: cfg.int(partitions),

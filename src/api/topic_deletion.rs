@@ -39,7 +39,7 @@ fn refusal(api: &Api, ctx: &RequestContext) -> Option<ErrorCode> {
     if !api.controller.is_active() {
         return Some(ErrorCode::NotController);
     }
-    if !api.config.bool("delete.topic.enable") {
+    if !api.config().bool("delete.topic.enable") {
         return Some(if ctx.version < 3 { ErrorCode::InvalidRequest } else { ErrorCode::TopicDeletionDisabled });
     }
     None

@@ -18,7 +18,8 @@ pub async fn commit(api: &Api, request: &OffsetCommitRequest) -> OffsetCommitRes
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for p in &topic.partitions {
             let too_large = p.committed_metadata.as_ref().is_some_and(|text| {
-                text.encode_utf16().count() > usize::try_from(api.config.int("offset.metadata.max.bytes")).unwrap_or(0)
+                text.encode_utf16().count()
+                    > usize::try_from(api.config().int("offset.metadata.max.bytes")).unwrap_or(0)
             });
             let code = if too_large {
                 ErrorCode::OffsetMetadataTooLarge

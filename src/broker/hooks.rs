@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 
-use crate::config::BrokerConfig;
+use crate::config::LiveConfig;
 use crate::controller::ControllerHooks;
 use crate::util::clock;
 use crate::zk::json::BrokerRegistration;
@@ -15,7 +15,7 @@ use crate::zk::store::Store;
 pub struct Hooks {
     pub broker_id: i32,
     pub store: Arc<Store>,
-    pub config: Arc<BrokerConfig>,
+    pub config: Arc<LiveConfig>,
     pub registration: BrokerRegistration,
     /// Data version of `/feature`.
     pub features: watch::Receiver<i64>,
@@ -43,7 +43,7 @@ impl ControllerHooks for Hooks {
     }
 
     fn unclean_leader_election_enable(&self) -> bool {
-        self.config.bool("unclean.leader.election.enable")
+        self.config.load().bool("unclean.leader.election.enable")
     }
 
     fn now_ms(&self) -> i64 {

@@ -15,13 +15,14 @@ use super::controller_channel::{ControllerBlocks, ControllerChannel, IsrChannel}
 use super::offsets_log::ReplicatedOffsets;
 use super::{features, hooks, identity, log_dirs, settings, tasks};
 use crate::api::{Api, ApiSettings};
-use crate::config::{BrokerConfig, LogConfig, SecurityProtocol};
+use crate::config::{BrokerConfig, LiveConfig, LogConfig, SecurityProtocol};
 use crate::controller::channel::{NetworkChannel, plain_connector};
 use crate::controller::{Controller, ControllerDeps, ControllerHandle};
 use crate::group::{GroupCoordinator, SystemClock};
 use crate::log::{FailureHandler, LogManager, ManagerOptions, ProducerStateConfig};
 use crate::metadata::MetadataCache;
 use crate::net::listener::{self, ConnectionCounts, Listener, ListenerLimits};
+use crate::quota::{ReplicationQuotas, Windows};
 use crate::replica::ReplicaTable;
 use crate::replica::fetcher::{FetcherManager, FetcherSettings};
 use crate::replica::isr_manager::IsrManager;
@@ -80,6 +81,7 @@ impl Broker {
         let (id, cluster_id) = (identity.broker_id, identity.cluster_id.clone());
         tracing::info!(target: LOGGER, "Cluster ID = {cluster_id}");
         let config = Arc::new(with_dynamic(config, &store, id).await?);
+        let live = Arc::new(LiveConfig::new(config.clone()));
 
         // From here on the directories are locked: no other process can be this broker.
         let (on_failure, failures) = log_dirs::channel();
@@ -101,7 +103,7 @@ impl Broker {
         tracing::info!(target: "kafka.zk.KafkaZkClient", "Registered broker {id} at path /brokers/ids/{id} with addresses: {}, czxid (broker epoch): {broker_epoch}",
             registration.endpoints.iter().map(|e| e.connection_string()).collect::<Vec<_>>().join(","));
 
-        let controller = start_controller(&config, &store, id, broker_epoch, registration, &features);
+        let controller = start_controller(&live, &store, id, broker_epoch, registration, &features);
         let channel = || {
             let timeout = millis(config.int("controller.socket.timeout.ms"));
             let listener = config.control_plane_listener().unwrap_or(config.inter_broker_listener());
@@ -122,7 +124,7 @@ impl Broker {
                 fetch_max_bytes: config.int("fetch.max.bytes"),
                 rack_aware: config.opt_string("replica.selector.class") == Some(RACK_AWARE_SELECTOR),
             },
-            config: config.clone(),
+            config: live.clone(),
             cluster_id: Arc::from(cluster_id.as_str()),
             features,
             metadata: metadata.clone(),
@@ -136,7 +138,14 @@ impl Broker {
             store: store.clone(),
             creating: Default::default(),
         });
-        let changes = ConfigChanges { store: store.clone(), config: config.clone(), logs: logs.clone(), last: -1 };
+        let changes = ConfigChanges {
+            broker_id: id,
+            store: store.clone(),
+            config: live,
+            replicas: replicas.clone(),
+            controller: controller.clone(),
+            last: -1,
+        };
         let (stopping, stop) = watch::channel(false);
         let (halt_sender, halt) = watch::channel(None);
         let dir_failures = log_dirs::follow(failures, id, logs.clone(), replicas.clone(), store.clone(), halt_sender);
@@ -259,19 +268,20 @@ fn bind(config: &BrokerConfig, limits: &ListenerLimits) -> anyhow::Result<Vec<Li
 }
 
 fn start_controller(
-    config: &Arc<BrokerConfig>,
+    live: &Arc<LiveConfig>,
     store: &Arc<Store>,
     id: i32,
     broker_epoch: i64,
     registration: BrokerRegistration,
     features: &watch::Receiver<i64>,
 ) -> ControllerHandle {
-    let controller_config = settings::controller(config, id);
+    let config = live.load();
+    let controller_config = settings::controller(&config, id);
     let timeout = millis(config.int("controller.socket.timeout.ms"));
     let hooks = hooks::Hooks {
         broker_id: id,
         store: store.clone(),
-        config: config.clone(),
+        config: live.clone(),
         registration,
         features: features.clone(),
         patience: millis(config.zookeeper_connection_timeout_ms()),
@@ -302,12 +312,17 @@ fn start_replicas(
 ) -> (Arc<ReplicaTable>, JoinHandle<()>) {
     let isr_changes = Arc::new(IsrManager::new(id, metadata.clone()));
     let handle = controller.clone();
+    let quotas = ReplicationQuotas::new(Windows::new(
+        config.int("replication.quota.window.num"),
+        config.int("replication.quota.window.size.seconds"),
+    ));
     let fetchers =
-        FetcherManager::new(FetcherSettings::of(config, id), metadata.clone(), Arc::new(move || handle.broker_epoch()));
+        FetcherManager::new(FetcherSettings::of(config, id), metadata.clone(), Arc::new(move || handle.broker_epoch()))
+            .with_quota(quotas.follower.clone());
     let settings = ReplicaSettings { broker_id: id, max_lag_ms: config.long("replica.lag.time.max.ms") };
     let sender = tokio::spawn(isr_changes.clone().run(Arc::new(IsrChannel(channel))));
     let table = ReplicaTable::new(settings, logs.clone(), metadata.clone(), Arc::new(fetchers), isr_changes);
-    (Arc::new(table), sender)
+    (Arc::new(table.with_quotas(quotas)), sender)
 }
 
 /// Placement of groups follows the topic as it is, or as it will be created.

@@ -54,6 +54,14 @@ pub fn alter(entries: &mut Entries, op: AlterOp, name: &str, value: &str) -> Res
     alter_entry(entries, op, name, value, broker_key(name).map(|k| (k.kind, k.default)))
 }
 
+/// What of the stored settings an alteration goes out from: those that cannot count are dropped, as Kafka drops them.
+/// Encrypted passwords stay as they are.
+pub fn alterable(stored: &Entries, per_broker: bool) -> Entries {
+    let mut kept = sanitize(stored, per_broker, &mut Vec::new());
+    kept.extend(stored.iter().filter(|(name, _)| is_dynamic_password(name)).map(|(k, v)| (k.clone(), v.clone())));
+    kept
+}
+
 fn non_dynamic(name: &str) -> bool {
     broker_key(name).is_some_and(|k| k.mode == Mode::ReadOnly)
 }

@@ -155,9 +155,11 @@ impl ControlLoop {
         if !self.reassignment_complete(partition, &assignment).await? {
             // A1, A2
             self.bump_epoch_and_tell(partition, &assignment).await?;
-            for id in &assignment.adding {
-                let replica = PartitionAndReplica::new(partition.clone(), *id);
-                self.change_replicas(&[replica], ReplicaState::New).await?;
+            for replica in replicas(partition, &assignment.adding) {
+                // Taken up again (the same order once more, another controller), it may be there already: not an error.
+                if self.ctx.replica_state(&replica) == ReplicaState::NonExistent {
+                    self.change_replicas(&[replica], ReplicaState::New).await?;
+                }
             }
             return Ok(());
         }

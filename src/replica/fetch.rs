@@ -106,7 +106,9 @@ impl ReplicaTable {
             let partition = self.partition(&target.topic, target.item.partition);
             let outcome = match partition {
                 Ok(partition) => {
-                    let outcome = self.read_one(limits, target, &partition, budget, min_one);
+                    let held_back = self.holds_back(limits, target, &partition, now_ms);
+                    let (room, whole) = if held_back { (0, false) } else { (budget, min_one) };
+                    let outcome = self.read_one(limits, target, &partition, room, whole);
                     if note_followers && limits.replica_id >= 0 && !matches!(outcome, FetchOutcome::Failed { .. }) {
                         self.note_follower(limits, target, &partition, &outcome, now_ms);
                     }
@@ -124,6 +126,24 @@ impl ReplicaTable {
             pass.outcomes.push(outcome);
         }
         pass
+    }
+
+    /// Whether the follower gets nothing of this partition for now (`shouldLeaderThrottle`): what is in sync is never
+    /// held back, or acks=all would wait for it.
+    fn holds_back(&self, limits: &FetchLimits, target: &FetchTarget, partition: &Partition, now_ms: i64) -> bool {
+        limits.replica_id >= 0
+            && self.quotas().leader.holds_back(&target.topic, target.item.partition, now_ms)
+            && !partition.is_in_sync(limits.replica_id)
+    }
+
+    /// Counts what a follower was given of throttled partitions.
+    pub fn record_follower_fetch<'a>(&self, sent: impl Iterator<Item = (&'a FetchTarget, usize)>, now_ms: i64) {
+        let quota = &self.quotas().leader;
+        let throttled = sent.filter(|(target, _)| quota.is_throttled(&target.topic, target.item.partition));
+        let bytes: usize = throttled.map(|(_, bytes)| bytes).sum();
+        if bytes > 0 {
+            quota.record(bytes, now_ms);
+        }
     }
 
     fn read_one(

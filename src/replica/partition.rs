@@ -129,6 +129,11 @@ impl Partition {
         self.role.read().leader == Some(self.broker_id)
     }
 
+    /// Whether ZooKeeper was last known to hold this replica in the in-sync set.
+    pub fn is_in_sync(&self, replica: i32) -> bool {
+        self.role.read().isr.committed().contains(&replica)
+    }
+
     /// Who leads, as far as this replica was told.
     pub fn current_leader(&self) -> CurrentLeader {
         let role = self.role.read();

@@ -19,6 +19,7 @@ use crate::config::LogConfig;
 use crate::log::{AppendError, AppendInfo, LogManager, PartitionLog};
 use crate::metadata::MetadataCache;
 use crate::protocol::ErrorCode;
+use crate::quota::ReplicationQuotas;
 use crate::record::AppendOrigin;
 use crate::topic::TopicPartition;
 
@@ -44,6 +45,7 @@ pub struct ReplicaTable {
     pub(super) metadata: Arc<MetadataCache>,
     pub(super) fetchers: Arc<dyn Fetching>,
     pub(super) isr_changes: Arc<IsrManager>,
+    quotas: ReplicationQuotas,
     partitions: RwLock<HashMap<Arc<str>, HashMap<i32, Hosted>>>,
     /// Latest controller epoch seen; also orders whole LeaderAndIsr and StopReplica requests.
     pub(super) controller_epoch: Mutex<i32>,
@@ -64,14 +66,25 @@ impl ReplicaTable {
             metadata,
             fetchers,
             isr_changes,
+            quotas: ReplicationQuotas::default(),
             partitions: RwLock::default(),
             controller_epoch: Mutex::new(0),
             checkpointing: AtomicBool::new(false),
         }
     }
 
+    /// The same under these throttles; without them nothing is held back.
+    pub fn with_quotas(self, quotas: ReplicationQuotas) -> ReplicaTable {
+        ReplicaTable { quotas, ..self }
+    }
+
     pub fn broker_id(&self) -> i32 {
         self.settings.broker_id
+    }
+
+    /// The throttles of replication.
+    pub fn quotas(&self) -> &ReplicationQuotas {
+        &self.quotas
     }
 
     /// The logs beneath, hosted or left over.
@@ -112,8 +125,9 @@ impl ReplicaTable {
         missing.map(|order| order.tp.topic.to_string()).collect()
     }
 
-    /// Gives a topic's logs, present and future, their settings.
+    /// Gives a topic's logs, present and future, their settings, and the throttles those they name.
     pub fn set_topic_config(&self, topic: &str, config: LogConfig) {
+        self.quotas.configure_topic(topic, &config, self.settings.broker_id);
         self.logs.set_topic_config(topic, Some(Arc::new(config)));
     }
 

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use super::control::{LeadershipOrder, StopOrder};
+use super::fetch::{FetchLimits, FetchTarget};
 use super::fetcher::{Fetched, FollowError, FollowerLog};
 use super::isr_changes::{CommittedIsr, IsrProposal, Verdict};
 use super::partition::{ExpectedEpoch, FollowerFetch};
+use super::session::{FetchItem, TopicKey};
 use super::testing::{TableBench, log, order, state};
 use super::{Partition, ReplicaTable};
-use crate::log::PartitionLog;
 use crate::log::tests::{NOW, client_batch};
+use crate::log::{Isolation, PartitionLog};
 use crate::protocol::ErrorCode;
+use crate::quota::Throttled;
 use crate::record::AppendOrigin;
 use crate::topic::TopicPartition;
 
@@ -239,4 +242,52 @@ fn what_a_fetcher_brings_is_taken_in_its_epoch_only() {
     partition.make_leader(&state(1, 4), &log, &|_| true, NOW).unwrap();
     assert_eq!(partition.append(Fetched { fetch_offset: 4, ..fetched }, NOW), Err(FollowError::Superseded));
     assert_eq!(FollowerLog::truncate_to(&partition, 3, 0, NOW), Err(FollowError::Superseded));
+}
+
+/// What a follower that begins at 0 gets of `t-0`, in bytes.
+fn fetched_by(table: &ReplicaTable, replica_id: i32, now_ms: i64) -> usize {
+    let limits = FetchLimits {
+        version: 16,
+        replica_id,
+        replica_epoch: 1,
+        max_bytes: 1 << 20,
+        min_bytes: 1,
+        max_wait_ms: 0,
+        isolation: Isolation::LogEnd,
+        place: None,
+    };
+    let item = FetchItem {
+        topic: TopicKey::Name("t".into()),
+        partition: 0,
+        fetch_offset: 0,
+        log_start_offset: 0,
+        max_bytes: 1 << 20,
+        current_leader_epoch: 5,
+        last_fetched_epoch: -1,
+    };
+    let target = FetchTarget { item, topic: "t".into() };
+    let pass = table.read_pass(&limits, std::slice::from_ref(&target), false, now_ms);
+    assert!(!pass.urgent, "an empty answer is no error");
+    table.record_follower_fetch([(&target, pass.bytes)].into_iter(), now_ms);
+    pass.bytes
+}
+
+#[test]
+fn a_throttled_leader_holds_back_followers_that_are_not_in_sync() {
+    let bench = TableBench::new(&[1, 2, 3]);
+    let mut led = order(1, 5);
+    led.state.isr = vec![1, 2];
+    assert_eq!(apply(&bench.table, vec![led]), ErrorCode::None);
+    let records = client_batch(20, 100, NOW);
+    bench.table.append("t", 0, records, AppendOrigin::Client, 1, NOW).unwrap();
+    let quota = &bench.table.quotas().leader;
+    let all = fetched_by(&bench.table, 3, NOW);
+    assert!(all > 2_000 && !quota.is_exceeded(NOW));
+    quota.set_bound(1_000);
+    assert_eq!(fetched_by(&bench.table, 3, NOW), all, "no partition is throttled");
+    quota.set_throttled("t", Some(Throttled::Partitions([0].into())));
+    assert_eq!(fetched_by(&bench.table, 3, NOW), all, "nothing throttled was sent yet");
+    assert_eq!(fetched_by(&bench.table, 3, NOW), 0);
+    assert_eq!(fetched_by(&bench.table, 2, NOW), all, "2 is in sync");
+    assert_eq!(fetched_by(&bench.table, 3, NOW + 11_000), all, "the samples are over");
 }

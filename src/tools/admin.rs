@@ -12,7 +12,11 @@ use crate::client::admin::Admin;
 
 /// Makes the client; connects to nothing yet.
 pub fn create(bootstrap: &str, command_config: Option<String>) -> Result<Admin, JavaError> {
-    let properties = Properties::load_optional(command_config)?;
+    create_with(bootstrap, &Properties::load_optional(command_config)?)
+}
+
+/// The same with properties that are not (all) out of a file.
+pub fn create_with(bootstrap: &str, properties: &Properties) -> Result<Admin, JavaError> {
     let properties: Vec<(String, String)> =
         properties.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     output::show_client_log();
@@ -24,11 +28,11 @@ pub fn create(bootstrap: &str, command_config: Option<String>) -> Result<Admin, 
 }
 
 /// Runs a tool's calls to their end on this thread.
-pub fn block_on<T>(work: impl Future<Output = Result<T, JavaError>>) -> Result<T, JavaError> {
+pub fn block_on<T, E: From<JavaError>>(work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| JavaError::new("java.io.IOException", error.to_string()).with_frames())?;
+        .map_err(|error| E::from(JavaError::new("java.io.IOException", error.to_string()).with_frames()))?;
     runtime.block_on(work)
 }
 
@@ -47,4 +51,14 @@ pub fn java_error(error: ClientError) -> JavaError {
         ClientError::Protocol(_) => JavaError::new("org.apache.kafka.common.KafkaException", text).with_frames(),
         ClientError::Config(_) => super::client_properties::config_exception(text),
     }
+}
+
+/// The same as a future throws it.
+pub fn execution_error(error: ClientError) -> JavaError {
+    in_execution(java_error(error))
+}
+
+/// An error within Java's `ExecutionException`.
+pub fn in_execution(cause: JavaError) -> JavaError {
+    JavaError::new("java.util.concurrent.ExecutionException", cause.to_string()).with_frames().caused_by(cause)
 }

@@ -18,17 +18,24 @@ pub struct JavaError {
     class: String,
     message: Option<String>,
     cause: Option<Box<JavaError>>,
+    suppressed: Vec<JavaError>,
     frames: bool,
 }
 
 impl JavaError {
     /// `class` is the full Java class name.
     pub fn new(class: impl Into<String>, message: impl Into<String>) -> JavaError {
-        JavaError { class: class.into(), message: Some(message.into()), cause: None, frames: false }
+        JavaError {
+            class: class.into(),
+            message: Some(message.into()),
+            cause: None,
+            suppressed: Vec::new(),
+            frames: false,
+        }
     }
 
     pub fn bare(class: impl Into<String>) -> JavaError {
-        JavaError { class: class.into(), message: None, cause: None, frames: false }
+        JavaError { class: class.into(), message: None, cause: None, suppressed: Vec::new(), frames: false }
     }
 
     /// An error of `org.apache.kafka.common.errors`, which Java prints without stack frames.
@@ -55,6 +62,12 @@ impl JavaError {
         self
     }
 
+    /// An error that is printed along, as Java's `addSuppressed`.
+    pub fn with_suppressed(mut self, error: JavaError) -> JavaError {
+        self.suppressed.push(error);
+        self
+    }
+
     pub fn class(&self) -> &str {
         &self.class
     }
@@ -64,9 +77,12 @@ impl JavaError {
         self.message.as_deref().unwrap_or("null")
     }
 
-    /// Java's `toString`, then its causes; ends with a newline.
+    /// Java's `toString`, then what it suppressed and its causes; ends with a newline.
     pub fn stack_trace(&self) -> String {
         let mut text = format!("{self}\n");
+        for error in &self.suppressed {
+            let _ = writeln!(text, "\tSuppressed: {error}");
+        }
         let mut next = self.cause.as_deref();
         while let Some(cause) = next {
             let _ = writeln!(text, "Caused by: {cause}");

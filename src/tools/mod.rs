@@ -11,12 +11,18 @@ pub mod console_producer;
 pub mod failure;
 pub mod help;
 mod java_names;
+mod java_order;
+mod json;
+pub mod leader_election;
 mod native_log;
 pub mod options;
 pub mod output;
 pub mod properties;
+pub mod reassign;
+pub mod replica_verification;
 pub mod server_start;
 mod signals;
+mod topic_filter;
 pub mod topics;
 
 /// The tools by name: script name without `.sh`, Java class, and what runs it.
@@ -26,6 +32,9 @@ const TOOLS: &[Tool] = &[
     ("kafka-broker-api-versions", "kafka.admin.BrokerApiVersionsCommand", broker_api_versions::run),
     ("kafka-console-consumer", "kafka.tools.ConsoleConsumer", console_consumer::run),
     ("kafka-console-producer", "kafka.tools.ConsoleProducer", console_producer::run),
+    ("kafka-leader-election", "org.apache.kafka.tools.LeaderElectionCommand", leader_election::run),
+    ("kafka-reassign-partitions", "org.apache.kafka.tools.reassign.ReassignPartitionsCommand", reassign::run),
+    ("kafka-replica-verification", "org.apache.kafka.tools.ReplicaVerificationTool", replica_verification::run),
     ("kafka-topics", "org.apache.kafka.tools.TopicCommand", topics::run),
 ];
 

@@ -131,6 +131,17 @@ impl Options {
         self.found.iter().any(|(found, _)| *found == name)
     }
 
+    /// The names of the options that were given, in order, each once.
+    pub fn given(&self) -> Vec<&'static str> {
+        let mut names: Vec<&str> = Vec::new();
+        for (name, _) in &self.found {
+            if !names.contains(name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
     /// The values given for an option that may be repeated, in order.
     pub fn values(&self, name: &str) -> Vec<String> {
         self.found.iter().filter(|(found, _)| *found == name).filter_map(|(_, value)| value.clone()).collect()

@@ -318,14 +318,20 @@ fn kafka_command(properties: &Path, dir: &Path) -> Command {
                 log4j.appender.stdout.layout.ConversionPattern=[%d] %p %m (%c)%n\n\
                 log4j.logger.org.apache.zookeeper=WARN\n";
     fs::write(&log4j, text).expect("log4j.properties");
-    let libs = std::env::var("OTTLA_TEST_KAFKA_LIBS")
-        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/tests/.cache/kafka-3.7.2/libs").to_owned());
-    assert!(Path::new(&libs).is_dir(), "no Kafka in {libs}: tests/run.sh fetches it");
+    let libs = kafka_libs();
     let mut command = Command::new("java");
     command.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
     command.arg(format!("-Dlog4j.configuration=file:{}", log4j.display()));
     command.args(["-cp", &format!("{libs}/*"), "kafka.Kafka"]).arg(properties);
     command
+}
+
+/// The folder of a real Kafka's jars.
+pub fn kafka_libs() -> String {
+    let libs = std::env::var("OTTLA_TEST_KAFKA_LIBS")
+        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/tests/.cache/kafka-3.7.2/libs").to_owned());
+    assert!(Path::new(&libs).is_dir(), "no Kafka in {libs}: tests/run.sh fetches it");
+    libs
 }
 
 /// The last lines of a text.

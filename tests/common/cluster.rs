@@ -45,7 +45,12 @@ impl Cluster {
         let connect = format!("{}{}", zookeeper.connect(), own_chroot());
         let prepare = |(id, kind): (usize, &Kind)| {
             let id = id.to_string();
-            let mut all = vec![("broker.id", id.as_str()), ("zookeeper.session.timeout.ms", "2000")];
+            let mut all = vec![
+                ("broker.id", id.as_str()),
+                ("zookeeper.session.timeout.ms", "2000"),
+                // Not as short as the session: a ZooKeeper that has just started takes its time on a busy machine.
+                ("zookeeper.connection.timeout.ms", "18000"),
+            ];
             let own: Vec<(&str, String)> = properties.iter().map(|(k, v)| (*k, v.replace("{id}", &id))).collect();
             all.extend(own.iter().map(|(k, v)| (*k, v.as_str())));
             Broker::prepare_as(*kind, &connect, &all)
@@ -66,6 +71,11 @@ impl Cluster {
     pub fn bootstrap(&self) -> String {
         let all: Vec<String> = self.brokers.iter().map(Broker::bootstrap).collect();
         all.join(",")
+    }
+
+    /// Where some running broker listens.
+    pub fn any_bootstrap(&self) -> String {
+        self.brokers[self.running()[0]].bootstrap()
     }
 
     pub fn znodes(&self) -> Znodes {

@@ -9,6 +9,7 @@ pub mod broker;
 pub mod cluster;
 pub mod deadline;
 pub mod ports;
+pub mod tool;
 pub mod wire;
 pub mod znodes;
 pub mod zookeeper;

@@ -28,7 +28,7 @@ use translation::Translation;
 /// The apis of this stage; the others come with their issues. ControlledShutdown is asked of a cluster.
 const APIS: &[&str] = &[
     "00-", "01-", "02-", "03-", "04-", "05-", "06-", "08-", "09-", "10-", "11-", "12-", "13-", "14-", "15-", "16-",
-    "18-", "19-", "20-", "22-", "23-", "32-", "35-", "37-", "43-", "45-", "46-", "56-", "60-", "67-",
+    "18-", "19-", "20-", "22-", "23-", "32-", "33-", "35-", "37-", "43-", "44-", "45-", "46-", "56-", "60-", "67-",
 ];
 
 /// Why a line cannot be replayed on one broker, by a part of its note or of its request.

@@ -20,6 +20,7 @@ use crate::protocol::messages::{
     FetchRequest, FetchResponse, ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest,
     OffsetForLeaderEpochResponse,
 };
+use crate::quota::ReplicationQuota;
 use crate::topic::TopicPartition;
 
 pub(super) const TARGET: &str = "kafka.server.ReplicaFetcherThread";
@@ -72,6 +73,8 @@ struct Followed {
     offset: i64,
     last_fetched_epoch: Option<i32>,
     phase: Phase,
+    /// The leader's high watermark at the last answer was not beyond our end.
+    in_sync: bool,
     /// Left alone before this time, milliseconds since the epoch; 0 for ready.
     ready_at_ms: i64,
     /// Turn in full requests: those that got data go to the end.
@@ -100,6 +103,9 @@ pub struct FetcherCore {
     /// Partitions that are not `Fetching`.
     seeking: BTreeSet<TopicPartition>,
     delayed: BTreeSet<(i64, TopicPartition)>,
+    /// Left out of the last fetch by the throttle.
+    held_back: BTreeSet<TopicPartition>,
+    quota: Arc<ReplicationQuota>,
     /// Partitions whose topic id is not known.
     nameless: usize,
     next_place: u64,
@@ -119,12 +125,19 @@ impl FetcherCore {
             changed: BTreeSet::new(),
             seeking: BTreeSet::new(),
             delayed: BTreeSet::new(),
+            held_back: BTreeSet::new(),
+            quota: Arc::default(),
             nameless: 0,
             next_place: 0,
             next_look_ms: 0,
             in_flight: None,
             failed: BTreeSet::new(),
         }
+    }
+
+    /// The same under this throttle; without one nothing is held back.
+    pub fn with_quota(self, quota: Arc<ReplicationQuota>) -> FetcherCore {
+        FetcherCore { quota, ..self }
     }
 
     pub fn name(&self) -> &str {
@@ -169,6 +182,7 @@ impl FetcherCore {
             offset: initial_offset,
             last_fetched_epoch,
             phase: Phase::Fetching,
+            in_sync: false,
             ready_at_ms: 0,
             place,
             log,

@@ -19,6 +19,7 @@ use super::task::{FetcherTask, Shared};
 use super::{FetcherSettings, Fetching, FollowOrder};
 use crate::client::{Connection, Options};
 use crate::metadata::MetadataCache;
+use crate::quota::ReplicationQuota;
 use crate::topic::{TopicPartition, java_hash};
 
 const TARGET: &str = "kafka.server.ReplicaFetcherManager";
@@ -51,6 +52,7 @@ pub struct FetcherManager {
     metadata: Arc<MetadataCache>,
     broker_epoch: Arc<dyn Fn() -> i64 + Send + Sync>,
     runtime: Handle,
+    quota: Arc<ReplicationQuota>,
     fetchers: Mutex<Fetchers>,
 }
 
@@ -74,8 +76,14 @@ impl FetcherManager {
             metadata,
             broker_epoch,
             runtime: Handle::current(),
+            quota: Arc::default(),
             fetchers: Mutex::default(),
         }
+    }
+
+    /// The same under this throttle; without one nothing is held back.
+    pub fn with_quota(self, quota: Arc<ReplicationQuota>) -> FetcherManager {
+        FetcherManager { quota, ..self }
     }
 
     /// Partitions that are not followed any more because of an error.
@@ -92,7 +100,7 @@ impl FetcherManager {
 
     fn start(&self, leader: i32, id: i32, address: (Arc<str>, u16)) -> Fetcher {
         let shared = Arc::new(Shared {
-            core: Mutex::new(FetcherCore::new(self.settings.clone(), leader, id)),
+            core: Mutex::new(FetcherCore::new(self.settings.clone(), leader, id).with_quota(self.quota.clone())),
             wake: Notify::new(),
             ended: AtomicBool::new(false),
         });

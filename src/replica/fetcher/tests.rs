@@ -13,6 +13,7 @@ use crate::protocol::codec::StrBytes;
 use crate::protocol::messages::fetch_response::{EpochEndOffset, FetchableTopicResponse, PartitionData};
 use crate::protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use crate::protocol::messages::{FetchRequest, FetchResponse, ListOffsetsRequest, ListOffsetsResponse, TopicName};
+use crate::quota::{ReplicationQuota, Throttled};
 use crate::topic::TopicPartition;
 
 const ID: Uuid = Uuid::from_u128(77);
@@ -449,4 +450,56 @@ fn any_follower_comes_to_hold_what_the_leader_holds() {
         }
         assert_eq!(follower.epochs(), leader.epochs, "seed {seed}");
     }
+}
+
+/// A core under a throttle of 10 bytes a second on all of `t`.
+fn throttled_core(quota: &Arc<ReplicationQuota>) -> FetcherCore {
+    quota.set_throttled("t", Some(Throttled::All));
+    quota.set_bound(10);
+    core().with_quota(quota.clone())
+}
+
+#[test]
+fn a_throttled_partition_is_left_out_until_the_rate_has_fallen() {
+    let quota = Arc::new(ReplicationQuota::default());
+    let mut core = throttled_core(&quota);
+    core.add(order(0, 1, &FakeLog::of(&[1])));
+    fetch(core.next_step(BROKER_EPOCH, 0));
+    // 8 bytes, and the leader has more.
+    core.on_response(answer(9, vec![data(0, &[1, 1], 100)]), 0);
+    let (_, request) = fetch(core.next_step(BROKER_EPOCH, 0));
+    assert_eq!(request.topics.len(), 1, "8 in the first second is within the bound");
+    core.on_response(answer(9, vec![data(0, &[1, 1], 100)]), 0);
+    let (_, request) = fetch(core.next_step(BROKER_EPOCH, 0));
+    assert_eq!((request.topics.len(), request.forgotten_topics_data.len()), (0, 1), "the session forgets it");
+    core.on_response(answer(9, vec![]), 500);
+    match core.next_step(BROKER_EPOCH, 500) {
+        Step::Wait(Some(1_500)) => {}
+        other => panic!("to wait for the back-off time: {other:?}"),
+    }
+    let (_, request) = fetch(core.next_step(BROKER_EPOCH, 2_000));
+    assert_eq!(request.topics[0].partitions[0].fetch_offset, 5, "16 bytes in two seconds are within it again");
+}
+
+#[test]
+fn a_throttled_partition_that_has_caught_up_is_fetched_beyond_the_bound() {
+    let quota = Arc::new(ReplicationQuota::default());
+    let mut core = throttled_core(&quota);
+    core.add(order(0, 1, &FakeLog::of(&[1])));
+    fetch(core.next_step(BROKER_EPOCH, 0));
+    core.on_response(answer(9, vec![data(0, &[1, 1, 1], 4)]), 0);
+    assert!(quota.is_exceeded(0));
+    let (_, request) = fetch(core.next_step(BROKER_EPOCH, 0));
+    assert_eq!(request.topics[0].partitions[0].fetch_offset, 4);
+}
+
+#[test]
+fn a_throttle_that_is_lifted_lets_go_at_the_next_look() {
+    let quota = Arc::new(ReplicationQuota::default());
+    let mut core = throttled_core(&quota);
+    core.add(order(0, 1, &FakeLog::of(&[1])));
+    quota.record(1_000, 0);
+    assert!(matches!(core.next_step(BROKER_EPOCH, 0), Step::Wait(Some(1_000))));
+    quota.set_throttled("t", None);
+    fetch(core.next_step(BROKER_EPOCH, 1));
 }

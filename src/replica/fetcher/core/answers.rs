@@ -120,6 +120,7 @@ impl FetcherCore {
 
     fn on_records(&mut self, tp: &TopicPartition, data: PartitionData, now_ms: i64) {
         let Some(followed) = self.partitions.get_mut(tp) else { return };
+        let (high_watermark, bytes) = (data.high_watermark, data.records.as_ref().map_or(0, |records| records.len()));
         let fetched = Fetched {
             leader_epoch: followed.leader_epoch,
             fetch_offset: followed.offset,
@@ -130,7 +131,11 @@ impl FetcherCore {
         if let Err(error) = followed.log.append(fetched, now_ms) {
             return self.on_log_error(tp, &error, now_ms);
         }
+        if bytes > 0 && self.quota.is_throttled(&tp.topic, tp.partition) {
+            self.quota.record(bytes, now_ms);
+        }
         let end = followed.log.log_end_offset();
+        followed.in_sync = high_watermark <= end;
         if end != followed.offset {
             followed.offset = end;
             followed.last_fetched_epoch = followed.log.latest_epoch().or(followed.last_fetched_epoch);

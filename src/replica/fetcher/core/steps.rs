@@ -20,8 +20,15 @@ impl FetcherCore {
                 self.in_flight = Some(InFlight::Fetch);
                 Step::Send(request)
             }
-            None => Step::Wait(self.delayed.first().map(|(at, _)| *at)),
+            None => Step::Wait(self.next_look(now_ms)),
         }
+    }
+
+    /// When something may be ready again; a throttle is looked at after the back-off time.
+    fn next_look(&self, now_ms: i64) -> Option<i64> {
+        let delayed = self.delayed.first().map(|(at, _)| *at);
+        let held_back = (!self.held_back.is_empty()).then(|| now_ms.saturating_add(self.settings.backoff_ms));
+        [delayed, held_back].into_iter().flatten().min()
     }
 
     fn wake_delayed(&mut self, now_ms: i64) {
@@ -86,9 +93,22 @@ impl FetcherCore {
         None
     }
 
+    /// Leaves out what the throttle stops (`shouldFollowerThrottle`), and takes back in what it does not stop any more.
+    fn hold_back(&mut self, now_ms: i64) {
+        let before = std::mem::take(&mut self.held_back);
+        if self.quota.is_exceeded(now_ms) {
+            let held = |(tp, p): &(&TopicPartition, &Followed)| {
+                p.phase == Phase::Fetching && !p.in_sync && self.quota.is_throttled(&tp.topic, tp.partition)
+            };
+            self.held_back = self.partitions.iter().filter(held).map(|(tp, _)| tp.clone()).collect();
+        }
+        let moved: Vec<TopicPartition> = before.symmetric_difference(&self.held_back).cloned().collect();
+        moved.iter().for_each(|tp| self.change(tp));
+    }
+
     fn wanted(&self, tp: &TopicPartition, now_ms: i64) -> Option<Asked> {
         let followed = self.partitions.get(tp)?;
-        let ready = followed.phase == Phase::Fetching && followed.ready_at_ms <= now_ms;
+        let ready = followed.phase == Phase::Fetching && followed.ready_at_ms <= now_ms && !self.held_back.contains(tp);
         let epoch = followed.last_fetched_epoch.filter(|_| self.settings.versions.truncates_on_fetch);
         ready.then(|| Asked {
             topic_id: followed.topic_id,
@@ -109,6 +129,7 @@ impl FetcherCore {
             let all = self.partitions.iter().map(|(tp, p)| (p.place, tp.clone()));
             self.changed.extend(all);
         }
+        self.hold_back(now_ms);
         let changed = std::mem::take(&mut self.changed);
         let request = if self.session.is_full() {
             let wanted: Vec<_> =
