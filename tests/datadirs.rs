@@ -11,14 +11,13 @@ use std::fs;
 use std::process::Command;
 
 use bytes::Bytes;
+use common::Broker;
 use common::admin::EARLIEST;
+use common::consume::{READ_COMMITTED, READ_UNCOMMITTED};
 use common::znodes::Znodes;
-use common::{Broker, Wire};
-use ottla::record::{self, Batch, Record, TimestampType};
+use ottla::record::{Batch, Record, TimestampType};
 use serde_json::{Map, Value, json};
 
-const READ_UNCOMMITTED: i8 = 0;
-const READ_COMMITTED: i8 = 1;
 /// The recorder wrote longer values as length and hash.
 const LONG: usize = 200;
 
@@ -64,7 +63,8 @@ fn check(broker: &Broker, json: &str) -> usize {
         ];
         assert_eq!(json!(wire.offset(topic, index, EARLIEST)), partition["beginning_offset"], "{topic}-{index}");
         for (isolation, end_key, records_key) in levels {
-            let (end, found) = consume(&mut wire, topic, index, isolation);
+            let (end, found) = wire.consume(topic, index, isolation);
+            let found = recorded_form(&found);
             assert_eq!(json!(end), partition[end_key], "{topic}-{index} {end_key}");
             let expected = partition[records_key].as_array().unwrap();
             for (found, expected) in found.iter().zip(expected) {
@@ -76,51 +76,6 @@ fn check(broker: &Broker, json: &str) -> usize {
     }
     assert!(count > 0, "nothing was compared");
     count
-}
-
-/// Reads like a consumer: from the log start to where this isolation level ends, without markers and without what was
-/// aborted. The end, and the records in the recorder's form.
-fn consume(wire: &mut Wire, topic: &str, partition: i32, isolation: i8) -> (i64, Vec<Value>) {
-    let mut next = wire.offset(topic, partition, EARLIEST);
-    let mut all = Vec::new();
-    loop {
-        let data = wire.fetch(topic, partition, next, isolation, 0);
-        assert_eq!(data.error_code, 0, "fetch at {next}");
-        let end = if isolation == READ_COMMITTED { data.last_stable_offset } else { data.high_watermark };
-        if next >= end {
-            return (end, recorded_form(&all));
-        }
-        let mut aborted: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
-        for transaction in data.aborted_transactions.unwrap_or_default() {
-            aborted.entry(transaction.producer_id.0).or_default().push(transaction.first_offset);
-        }
-        let before = next;
-        for batch in record::batches(data.records.unwrap_or_default()) {
-            let batch = batch.expect("a batch");
-            batch.verify_crc().expect("a sound batch");
-            let from = next;
-            next = next.max(batch.next_offset());
-            if batch.is_control() {
-                // The end of a transaction; which, only matters to the one that was aborted.
-                if let Some(firsts) = aborted.get_mut(&batch.producer_id()) {
-                    firsts.retain(|first| *first > batch.last_offset());
-                }
-                continue;
-            }
-            let firsts = aborted.get(&batch.producer_id());
-            let is_aborted = firsts.is_some_and(|f| f.iter().any(|first| *first <= batch.last_offset()));
-            if batch.is_transactional() && is_aborted {
-                continue;
-            }
-            for record in batch.records(64 << 20) {
-                let record = record.expect("a record");
-                if record.offset >= from && record.offset < end {
-                    all.push((batch.clone(), record));
-                }
-            }
-        }
-        assert!(next > before, "nothing at {before}, below the end {end}");
-    }
 }
 
 fn recorded_form(records: &[(Batch, Record)]) -> Vec<Value> {
@@ -232,7 +187,8 @@ fn recovery_after_a_kill_keeps_what_was_whole() {
     let torn = torn["partitions"][0]["read_uncommitted"].as_array().unwrap();
     let mut wire = broker.wire();
     wire.await_readable("dd-unclean", 0);
-    let (end, found) = consume(&mut wire, "dd-unclean", 0, READ_UNCOMMITTED);
+    let (end, found) = wire.consume("dd-unclean", 0, READ_UNCOMMITTED);
+    let found = recorded_form(&found);
     assert_eq!(found[..torn.len()], torn[..]);
     assert!(end > i64::try_from(torn.len()).unwrap(), "the batch that was torn is whole here: {end}");
 }

@@ -124,7 +124,7 @@ interop() {
   local name=$1 script=$2 start=$SECONDS
   shift 2
   if [ ${#only[@]} -gt 0 ] && [[ " ${only[*]} " != *" $name "* ]]; then return; fi
-  if timeout --kill-after=10 180 "$root/tests/interop/$script.sh" "$@" >"$logs/$name.log" 2>&1 </dev/null; then
+  if timeout --kill-after=10 "${limit:-180}" "$root/tests/interop/$script.sh" "$@" >"$logs/$name.log" 2>&1 </dev/null; then
     echo "ok $name ($((SECONDS - start)) s)"
     passed=$((passed + 1))
   else
@@ -145,6 +145,7 @@ run_interop() {
   interop java-verifiable java_verifiable
   interop roundtrip-clean roundtrip TERM
   interop roundtrip-killed roundtrip KILL
+  limit=300 interop swap swap kafka_brokers_are_swapped_for_ours_and_back
 }
 
 mkdir -p "$logs"

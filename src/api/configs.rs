@@ -42,16 +42,21 @@ async fn describe(
         .with_resource_name(resource.resource_name.clone());
     match entries(api, resource).await {
         Ok(entries) => {
-            let wanted: Option<HashSet<&str>> =
-                resource.configuration_keys.as_ref().map(|keys| keys.iter().map(|k| &**k).collect());
-            let wanted = |name: &str| wanted.as_ref().is_none_or(|keys| keys.contains(name));
-            let configs = entries.into_iter().filter(|e| wanted(&e.name)).map(|e| config(ctx, e, synonyms));
+            let wanted = wanted(resource);
+            let is_wanted = |e: &ConfigEntry| wanted.as_ref().is_none_or(|keys| keys.contains(&*e.name));
+            let configs = entries.into_iter().filter(is_wanted).map(|e| config(ctx, e, synonyms));
             result.with_error_message(Some(StrBytes::default())).with_configs(configs.collect())
         }
         Err(error) => result
             .with_error_code(error.code.code())
             .with_error_message(Some(error.message.map(StrBytes::from_string).unwrap_or_default())),
     }
+}
+
+/// The keys asked for; `None` is all of them, which an empty list asks for as well.
+fn wanted(resource: &DescribeConfigsResource) -> Option<HashSet<&str>> {
+    let keys = resource.configuration_keys.as_ref().filter(|keys| !keys.is_empty())?;
+    Some(keys.iter().map(|k| &**k).collect())
 }
 
 async fn entries(api: &Api, resource: &DescribeConfigsResource) -> Result<Vec<ConfigEntry>, AdminError> {
@@ -121,5 +126,19 @@ fn config(ctx: &RequestContext, entry: ConfigEntry, synonyms: bool) -> DescribeC
         // Its field `is_default` is false whatever the value, as brokers have long stopped to set it.
         0 => result,
         _ => result.with_config_source(entry.source).with_synonyms(layers),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_keys_and_an_empty_list_of_keys_ask_for_all() {
+        let resource = |keys| DescribeConfigsResource::default().with_configuration_keys(keys);
+        assert_eq!(wanted(&resource(None)), None);
+        assert_eq!(wanted(&resource(Some(Vec::new()))), None);
+        let one = resource(Some(vec![StrBytes::from_static_str("retention.ms")]));
+        assert_eq!(wanted(&one), Some(HashSet::from(["retention.ms"])));
     }
 }

@@ -144,6 +144,12 @@ impl Broker {
         self.expected.push(text.to_owned());
     }
 
+    /// What it is from the next start on; directories, port and properties stay.
+    pub fn set_kind(&mut self, kind: Kind) {
+        assert!(self.child.is_none(), "it runs");
+        self.kind = kind;
+    }
+
     /// Changes a property for the next start.
     pub fn set(&mut self, key: &str, value: &str) {
         self.properties.retain(|(k, _)| k != key);
@@ -154,9 +160,19 @@ impl Broker {
         self.child.is_some()
     }
 
-    /// Everything it printed, in all its runs.
+    /// Everything it printed, in all its runs as what it is now.
     pub fn log(&self) -> String {
-        fs::read(self.log_path()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+        self.log_of(self.kind)
+    }
+
+    /// Everything it printed while it was of that kind.
+    pub fn log_of(&self, kind: Kind) -> String {
+        fs::read(self.log_path(kind)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    /// Everything it printed since it was last started.
+    pub fn log_of_run(&self) -> String {
+        self.log().split_off(self.run_began)
     }
 
     /// Resident memory in KiB.
@@ -173,20 +189,24 @@ impl Broker {
     pub fn launch(&mut self) -> Duration {
         let start = Instant::now();
         self.spawn();
+        self.await_started();
+        start.elapsed()
+    }
+
+    /// Waits until a broker that was spawned serves.
+    pub fn await_started(&mut self) {
         eventually("the broker has started", PATIENCE, || {
             if let Some(status) = self.exited() {
                 panic!("the broker ended with {status}:\n{}", tail(&self.log(), 40));
             }
             self.log()[self.run_began..].contains("started (kafka.server.KafkaServer)").then_some(())
         });
-        let started = start.elapsed();
         // Kafka says so a moment before its controller has told it who is there.
         let mut wire = self.wire();
         eventually("the broker knows itself", PATIENCE, || {
             let response = wire.call(1, &MetadataRequest::default().with_topics(Some(Vec::new())));
             (!response.brokers.is_empty() && response.controller_id.0 >= 0).then_some(())
         });
-        started
     }
 
     /// Starts the process and returns at once.
@@ -194,7 +214,8 @@ impl Broker {
         assert!(self.child.is_none(), "it runs already");
         self.run_began = self.log().len();
         let properties = self.write_properties();
-        let log = fs::OpenOptions::new().create(true).append(true).open(self.log_path()).expect("the broker's log");
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.log_path(self.kind));
+        let log = log.expect("the broker's log");
         let mut command = match self.kind {
             Kind::Ottla => ottla_command(&properties),
             Kind::Kafka => kafka_command(&properties, self.dir.path()),
@@ -243,8 +264,11 @@ impl Broker {
         line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number of KiB")
     }
 
-    fn log_path(&self) -> PathBuf {
-        self.dir.path().join("broker.log")
+    fn log_path(&self, kind: Kind) -> PathBuf {
+        self.dir.path().join(match kind {
+            Kind::Ottla => "ottla.log",
+            Kind::Kafka => "kafka.log",
+        })
     }
 
     fn write_properties(&self) -> PathBuf {
@@ -278,9 +302,9 @@ impl Broker {
         path
     }
 
-    /// WARN and ERROR lines that no test announced.
+    /// WARN and ERROR lines of ours that no test announced. Kafka warns of much that is nobody's business here.
     fn surprises(&self) -> Vec<String> {
-        let log = self.log();
+        let log = self.log_of(Kind::Ottla);
         let bad = log.lines().filter(|l| l.contains("] WARN ") || l.contains("] ERROR ") || l.contains("panicked at"));
         let expected = |l: &str| !l.contains("panicked at") && self.expected.iter().any(|e| l.contains(e.as_str()));
         bad.filter(|l| !expected(l)).map(str::to_owned).collect()
@@ -298,8 +322,7 @@ impl Drop for Broker {
             return;
         }
         let surprises = self.surprises();
-        // Kafka warns of much that is nobody's business here.
-        if self.kind == Kind::Ottla && !surprises.is_empty() {
+        if !surprises.is_empty() {
             panic!("the broker logged what this test did not expect:\n{}", surprises.join("\n"));
         }
     }

@@ -58,9 +58,9 @@ impl Cluster {
         let brokers = kinds.iter().enumerate().map(prepare).collect();
         let mut cluster = Cluster { brokers, connect, _zookeeper: zookeeper };
         NEIGHBOUR_GONE.iter().for_each(|text| cluster.expect_log(text));
-        for id in 0..cluster.brokers.len() {
-            cluster.launch(id);
-        }
+        cluster.brokers.iter_mut().for_each(Broker::spawn);
+        cluster.brokers.iter_mut().for_each(Broker::await_started);
+        cluster.await_acquainted();
         cluster
     }
 
@@ -85,6 +85,10 @@ impl Cluster {
     /// Starts a broker and waits until all that run know each other.
     pub fn launch(&mut self, id: usize) {
         self.brokers[id].launch();
+        self.await_acquainted();
+    }
+
+    fn await_acquainted(&self) {
         let running = self.running();
         for id in &running {
             let mut wire = self.brokers[*id].wire();

@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod broker;
 pub mod cluster;
+pub mod consume;
 pub mod deadline;
 pub mod ports;
 pub mod tool;
