@@ -63,6 +63,9 @@ struct Loader<'a> {
     location: Arc<LogLocation>,
     segments: BTreeMap<i64, Arc<Segment>>,
     epochs: EpochCache,
+    /// Producer state as the recovery of the last segment left it. A snapshot knows only the last batch of a producer;
+    /// this knows all that a retry may repeat.
+    recovered: Option<ProducerState>,
 }
 
 impl OpenLog<'_> {
@@ -81,7 +84,8 @@ impl OpenLog<'_> {
         leftovers::clean(&**disk, self.dir)?;
         let epochs = EpochCache::open(Arc::clone(disk), Arc::clone(&location))?;
         let topic_id = partition_metadata::read(&**disk, &self.dir.join(PARTITION_METADATA_FILE))?;
-        let mut loader = Loader { open: self, location: Arc::clone(&location), segments: BTreeMap::new(), epochs };
+        let mut loader =
+            Loader { open: self, location: Arc::clone(&location), segments: BTreeMap::new(), epochs, recovered: None };
         loader.load_segments()?;
         let (recovery_point, end_offset) = loader.recover_log()?;
         loader.epochs.truncate_from_end(end_offset)?;
@@ -89,7 +93,8 @@ impl OpenLog<'_> {
         let segments: Vec<Arc<Segment>> = loader.segments.into_values().collect();
         let first_base = segments.first().map_or(0, |s| s.base_offset());
         let log_start = self.log_start_checkpoint.max(first_base);
-        let mut producers = self.producer_state(&location)?;
+        let recovered = loader.recovered.filter(|producers| producers.map_end_offset() == end_offset);
+        let mut producers = recovered.map_or_else(|| self.producer_state(&location), Ok)?;
         producers.remove_stray_snapshots(&PartitionLog::base_offsets(&segments))?;
         let rebuild = Rebuild {
             segments: &segments,
@@ -223,22 +228,34 @@ impl Loader<'_> {
     /// Recovers one segment with the producer state of its base. Returns how many bytes were cut.
     fn recover_segment(&mut self, segment: &Arc<Segment>) -> io::Result<u64> {
         let open = self.open;
+        let base = segment.base_offset();
+        let carried = self.recovered.take().filter(|producers| producers.map_end_offset() == base);
+        let mut producers = match carried {
+            Some(producers) => producers,
+            None => self.producers_at(base)?,
+        };
+        let cut = segment.recover(&mut producers, &mut self.epochs, &open.tp)?;
+        // So that the next segment's recovery need not read this one again.
+        producers.take_snapshot(true)?;
+        self.recovered = Some(producers);
+        Ok(cut)
+    }
+
+    /// Producer state at the base of a segment, from snapshots and the segments below.
+    fn producers_at(&self, base: i64) -> io::Result<ProducerState> {
+        let open = self.open;
         let mut producers = open.producer_state(&self.location)?;
-        let below: Vec<Arc<Segment>> =
-            self.segments.range(..segment.base_offset()).map(|(_, s)| Arc::clone(s)).collect();
+        let below: Vec<Arc<Segment>> = self.segments.range(..base).map(|(_, s)| Arc::clone(s)).collect();
         let rebuild = Rebuild {
             segments: &below,
             tp: &open.tp,
             log_start_offset: open.log_start_checkpoint,
-            end_offset: segment.base_offset(),
+            end_offset: base,
             clean: false,
             now_ms: open.now_ms,
         };
         rebuild_producers(&mut producers, &rebuild)?;
-        let cut = segment.recover(&mut producers, &mut self.epochs, &open.tp)?;
-        // So that the next segment's recovery need not read this one again.
-        producers.take_snapshot(true)?;
-        Ok(cut)
+        Ok(producers)
     }
 
     /// Recovers what may not be on the device. Returns (recovery point, log end offset).

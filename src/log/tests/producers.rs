@@ -38,6 +38,21 @@ fn duplicates_are_the_last_five() {
     assert_eq!(send(&log, 1, 0, 12, 1), ErrorCode::OutOfOrderSequenceNumber);
 }
 
+/// A snapshot knows one batch of a producer, and a client that lost its leader repeats up to five.
+#[test]
+fn duplicates_are_the_last_five_after_a_crash_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::new(dir.path(), config(&[("segment.bytes", "400")]));
+    let log = bench.open();
+    (0..7).for_each(|n| assert_eq!(send(&log, 1, 0, n, 1), ErrorCode::None));
+    assert!(log.segments().len() > 1, "they lie in several segments");
+    drop(log);
+    let log = bench.open();
+    (2..7).for_each(|n| assert!(append(&log, producer_batch(1, 0, n, 1, false)).duplicate, "{n}"));
+    assert_eq!(send(&log, 1, 0, 7, 1), ErrorCode::None);
+    assert_eq!(log.log_end_offset(), 8);
+}
+
 #[test]
 fn sequences_and_epochs() {
     let (_dir, log) = temp_log();
