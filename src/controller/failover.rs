@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::assignment::join;
+use super::context::PartitionAndReplica;
 use super::control::{ControlLoop, TARGET};
 use super::deletion;
 use super::error::{ControllerError, ControllerResult};
@@ -145,12 +146,12 @@ impl ControlLoop {
         let notes = self.store().isr_changes(true).await?;
         self.store().delete_isr_changes(&notes, fence).await?;
         self.info("Initializing controller context");
-        self.initialize_context().await?;
+        let returned = self.initialize_context().await?;
         self.initialize_deletions().await?;
         // Brokers must know each other before they can follow what LeaderAndIsr tells them.
         self.info("Sending update metadata request");
         self.send_update_metadata_to_all(&[]);
-        self.start_machines().await?;
+        self.start_machines(&returned).await?;
         self.info(&format!("Ready to serve as the new controller with epoch {}", self.ctx.epoch));
         self.initialize_reassignments().await?;
         self.resume_deletions().await?;
@@ -166,7 +167,8 @@ impl ControlLoop {
         tracing::info!(target: TARGET, "[Controller id={}] {text}", self.me);
     }
 
-    async fn initialize_context(&mut self) -> ControllerResult {
+    /// Reads everything; answers the replicas that [`Self::take_over_leadership`] found returned.
+    async fn initialize_context(&mut self) -> ControllerResult<Vec<PartitionAndReplica>> {
         let brokers = self.znodes.brokers().await?;
         self.ctx.set_live_brokers(brokers);
         self.info(&format!("Initialized broker epochs cache: {}", self.broker_epochs()));
@@ -180,15 +182,39 @@ impl ControlLoop {
         }
         self.ctx.clear_leadership();
         self.ctx.shutting_down.clear();
-        let all = self.ctx.all_partitions();
-        self.refresh_leadership(&all).await?;
+        let returned = self.take_over_leadership().await?;
         for broker in self.ctx.live_or_shutting_down_brokers() {
             self.channel.add_broker(broker, &self.queue);
         }
         self.info(&format!("Currently active brokers in the cluster: Set({})", join(self.ctx.live_ids())));
         self.info("Currently shutting brokers in the cluster: HashSet()");
         self.info(&format!("Current list of topics in the cluster: HashSet({})", join(&self.ctx.topics)));
-        Ok(())
+        Ok(returned)
+    }
+
+    /// Takes over all states ZooKeeper has. A member of an ISR whose broker has registered after that ISR was written
+    /// has come back from the dead unseen, perhaps from a machine that crashed with its unsynced records: while another
+    /// member was there all the time, it counts as offline until it has left the ISR and the leadership. (A broker that
+    /// comes back under a controller in office is treated so as "bounced".) Kafka lets it lead on.
+    async fn take_over_leadership(&mut self) -> ControllerResult<Vec<PartitionAndReplica>> {
+        let mut returned = Vec::new();
+        let all = self.ctx.all_partitions();
+        for (partition, info, written) in self.znodes.dated_states(&all).await? {
+            let epoch = |id: &i32| self.ctx.broker(*id).map(|broker| broker.epoch);
+            let isr = &info.leader_and_isr.isr;
+            if isr.iter().any(|id| epoch(id).is_some_and(|epoch| epoch < written)) {
+                let back = isr.iter().filter(|id| epoch(id).is_some_and(|epoch| epoch > written));
+                returned.extend(back.map(|id| PartitionAndReplica::new(partition.clone(), *id)));
+            }
+            self.ctx.set_leadership(&partition, info);
+        }
+        for replica in &returned {
+            self.ctx.offline_dirs.entry(replica.replica).or_default().insert(replica.partition.clone());
+        }
+        if !returned.is_empty() {
+            self.info(&format!("In-sync replicas whose brokers have returned unseen: {}", join(&returned)));
+        }
+        Ok(returned)
     }
 
     /// Brokers and their epochs, for the log.
@@ -225,7 +251,7 @@ impl ControlLoop {
     /// Kafka first takes the dead brokers' replicas offline, which writes the state of every partition they have, and
     /// then elects. Here the partitions without a live leader, which clients wait for, come first: an election takes the
     /// dead out of the ISR by the same write.
-    async fn start_machines(&mut self) -> ControllerResult {
+    async fn start_machines(&mut self, returned: &[PartitionAndReplica]) -> ControllerResult {
         self.info("Initializing replica state");
         let (online, offline) = replica_machine::initial_states(&mut self.ctx);
         self.info("Initializing partition state");
@@ -235,7 +261,16 @@ impl ControlLoop {
         self.info("Triggering online replica state changes");
         self.change_replicas(&online, ReplicaState::Online).await?;
         self.info("Triggering offline replica state changes");
-        self.change_replicas(&offline, ReplicaState::Offline).await
+        self.change_replicas(&offline, ReplicaState::Offline).await?;
+        for replica in returned {
+            if let Some(offline) = self.ctx.offline_dirs.get_mut(&replica.replica) {
+                offline.remove(&replica.partition);
+            }
+        }
+        if !returned.is_empty() {
+            self.change_replicas(returned, ReplicaState::Online).await?;
+        }
+        Ok(())
     }
 
     async fn initialize_reassignments(&mut self) -> ControllerResult {

@@ -181,6 +181,22 @@ impl Znodes {
         reads.map(|(partition, read)| (partition, legible(read).map(|found| found.map(to_info)))).collect()
     }
 
+    /// The states there are, of these partitions, each with the id of the transaction that wrote it. Any failure to
+    /// read is an error.
+    pub async fn dated_states(
+        &self,
+        partitions: &[TopicPartition],
+    ) -> ControllerResult<Vec<(TopicPartition, LeaderIsrAndControllerEpoch, i64)>> {
+        let mut known = Vec::with_capacity(partitions.len());
+        for (partition, read) in self.store.read_partition_states(partitions).await {
+            if let Some(found) = legible(read)? {
+                let written = found.written;
+                known.push((partition, to_info(found), written));
+            }
+        }
+        Ok(known)
+    }
+
     /// The states there are, of these partitions. Any failure to read is an error.
     pub async fn known_states(
         &self,

@@ -29,6 +29,30 @@ async fn another_broker_takes_over() {
     assert_eq!(sent[2], "1 LISR t-0[leader=1 epoch=0 isr=1,0 version=0 replicas=1,0]");
 }
 
+/// Broker 0, the controller and a leader, is killed and back before anybody saw it gone.
+#[tokio::test]
+async fn a_leader_that_returns_unseen_with_the_office_vacant_follows() {
+    let twin = Twin::new();
+    let b0 = Member::start(&twin, 0).await;
+    let b1 = Member::start(&twin, 1).await;
+    b0.create_topic("t", &[&[0, 1], &[1, 0], &[0]]).await;
+    let registration = twin.dump()["/brokers/ids/0"].0.clone();
+    let again = twin.connect();
+    b0.die(&twin).await;
+    again.create("/brokers/ids/0", registration, CreateMode::Ephemeral).await.unwrap();
+    eventually("a new controller", || b1.controller.is_active()).await;
+    let sent = b1.sent().await;
+    assert_eq!(state(&twin, "t", 0), (state_json(2, 1, 1, "1"), 1));
+    assert_eq!(state(&twin, "t", 1), (state_json(2, 1, 1, "1"), 1));
+    // Nobody else has it: it stays as it was.
+    assert_eq!(state(&twin, "t", 2), (state_json(1, 0, 0, "0"), 0));
+    let to_0: Vec<&String> = sent.iter().filter(|line| line.starts_with("0 LISR")).collect();
+    assert!(to_0.iter().all(|line| !line.contains("t-0[leader=0")), "{to_0:?}");
+    let last = to_0.last().unwrap();
+    assert!(last.contains("t-0[leader=1 epoch=1 isr=1 version=1 replicas=0,1]"), "{to_0:?}");
+    assert!(last.contains("t-1[leader=1 epoch=1 isr=1 version=1 replicas=1,0]"), "{to_0:?}");
+}
+
 #[tokio::test]
 async fn a_controller_whose_session_expired_starts_over() {
     let twin = Twin::new();

@@ -17,6 +17,8 @@ use crate::topic::TopicPartition;
 pub struct VersionedState {
     pub state: PartitionState,
     pub version: i32,
+    /// Id of the transaction (mzxid) that wrote it: comparable with broker epochs.
+    pub written: i64,
 }
 
 /// Per partition, in the order asked for: the new data version, or why it was not written.
@@ -34,7 +36,7 @@ impl Store {
     pub async fn partition_state(&self, tp: &TopicPartition) -> Result<Option<VersionedState>, StoreError> {
         let path = paths::partition_state(&tp.topic, tp.partition);
         let found = self.read_as(&path, false, PartitionState::decode).await?;
-        Ok(found.map(|(state, stat)| VersionedState { state, version: stat.version }))
+        Ok(found.map(|(state, stat)| VersionedState { state, version: stat.version, written: stat.mzxid }))
     }
 
     /// Many partitions at once; those without a state are left out.
@@ -69,7 +71,7 @@ impl Store {
             };
             let found = match read {
                 Ok((data, stat)) => PartitionState::decode(&data)
-                    .map(|state| Some(VersionedState { state, version: stat.version }))
+                    .map(|state| Some(VersionedState { state, version: stat.version, written: stat.mzxid }))
                     .map_err(|e| StoreError::bad_data(path(), e)),
                 Err(ZkError::NoNode) => Ok(None),
                 Err(e) => Err(StoreError::zk(path(), e)),
