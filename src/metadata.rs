@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -129,6 +130,8 @@ pub struct MetadataCache {
     image: ArcSwap<ClusterImage>,
     write: Mutex<()>,
     swaps: watch::Sender<u64>,
+    /// See [`MetadataCache::is_informed`].
+    informed: AtomicBool,
 }
 
 impl Default for MetadataCache {
@@ -143,6 +146,7 @@ impl MetadataCache {
             image: ArcSwap::from_pointee(ClusterImage::default()),
             write: Mutex::new(()),
             swaps: watch::Sender::new(0),
+            informed: AtomicBool::new(false),
         }
     }
 
@@ -169,6 +173,15 @@ impl MetadataCache {
                 Ok(Err(_)) | Err(_) => return reached(&self.image.load()),
             }
         }
+    }
+
+    /// Whether the controller has told about the whole cluster since this broker started.
+    pub fn is_informed(&self) -> bool {
+        self.informed.load(Ordering::Relaxed)
+    }
+
+    pub fn set_informed(&self) {
+        self.informed.store(true, Ordering::Relaxed);
     }
 
     /// Applies an UpdateMetadata (all versions): brokers are replaced, named partitions are put or removed,

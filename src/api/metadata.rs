@@ -34,25 +34,57 @@ struct Style {
     topic_operations: bool,
 }
 
-/// Longest wait of a request for the controller's first word to this broker.
+/// Longest wait of a request for the controller to tell this broker about the cluster.
 const FIRST_IMAGE: Duration = Duration::from_secs(5);
+/// How often to look whether there is nothing to be told.
+const LOOK: Duration = Duration::from_millis(100);
 
 pub fn handle(api: &Arc<Api>, ctx: RequestContext, request: MetadataRequest) -> Reply {
-    if !api.metadata.image().brokers.is_empty() {
+    if api.metadata.is_informed() {
         return answer(api, ctx, request);
     }
-    // A broker that has just started knows nobody yet. Kafka says just that, and clients then forget the cluster; a few
-    // milliseconds later there is a better answer.
     let api = api.clone();
     Reply::Exclusive(Box::pin(async move {
-        let deadline = Instant::now() + FIRST_IMAGE;
-        api.metadata.wait_until(deadline, |image| !image.brokers.is_empty()).await;
+        if !become_informed(&api).await {
+            tracing::info!(
+                target: "kafka.server.KafkaApis",
+                "Closing the connection of {}: it asks for metadata, and the controller has not told this broker any",
+                ctx.address
+            );
+            return None;
+        }
         match answer(&api, ctx, request) {
             Reply::Now(frame) => Some(frame),
             Reply::Exclusive(later) | Reply::Later(later) => later.await,
             Reply::Nothing | Reply::Close(_) => None,
         }
     }))
+}
+
+/// A broker that has just started knows nobody, and a controller that has just been elected tells it about the brokers
+/// before it tells about the topics. Kafka answers all the same, and clients then forget the cluster, or take topics for
+/// deleted and fail the records for them. Here they wait a moment; if there is no word in time, they had better ask
+/// another broker.
+async fn become_informed(api: &Api) -> bool {
+    let deadline = Instant::now() + FIRST_IMAGE;
+    let told = |image: &ClusterImage| !image.brokers.is_empty() && image.topics().next().is_some();
+    loop {
+        let all_told = told(&api.metadata.image());
+        let alone = api.metadata.image().brokers.is_empty();
+        let nothing_to_tell = async {
+            let topics = tokio::time::timeout_at(deadline, api.store.topics(false)).await;
+            topics.is_ok_and(|read| read.is_ok_and(|topics| topics.is_empty()))
+        };
+        if all_told || !alone && nothing_to_tell.await {
+            api.metadata.set_informed();
+            return true;
+        }
+        let now = Instant::now();
+        if now >= deadline {
+            return false;
+        }
+        api.metadata.wait_until(deadline.min(now + LOOK), told).await;
+    }
 }
 
 fn answer(api: &Arc<Api>, ctx: RequestContext, request: MetadataRequest) -> Reply {
