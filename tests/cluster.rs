@@ -5,6 +5,8 @@ mod common;
 
 use common::admin::NO_ERROR;
 use common::broker::Kind;
+use common::checker;
+use common::workload::{Shape, Workload};
 use common::{Cluster, PATIENCE, eventually};
 
 const ELECTION_NOT_NEEDED: i16 = 84;
@@ -71,37 +73,55 @@ fn two_real_kafkas_and_one_of_ours_make_one_cluster() {
     each_in_turn_is_controller_and_goes([Kind::Kafka, Kind::Ottla, Kind::Kafka]);
 }
 
-/// In both ways of going, with writes before and after.
+const PARTITIONS: i32 = 3;
+
+/// In both ways of going, each time as the controller and as the leader of some partition, while an idempotent producer
+/// and a reading group are under way.
 fn each_in_turn_is_controller_and_goes(kinds: [Kind; 3]) {
-    let mut cluster = Cluster::start_as(&kinds, &[("min.insync.replicas", "2")]);
+    let mut cluster =
+        Cluster::start_as(&kinds, &[("min.insync.replicas", "2"), ("offsets.topic.replication.factor", "3")]);
     cluster.expect_log("just resigned"); // Two may stand for an office that a third has already left.
-    cluster.create_topic("t", 3, 3);
-    (0..3).for_each(|p| cluster.await_isr("t", p, 3));
-    let mut expected = Vec::new();
+    cluster.create_topic("t", PARTITIONS, 3);
+    (0..PARTITIONS).for_each(|p| cluster.await_isr("t", p, 3));
+    let shape = Shape { topic: "t".to_owned(), partitions: PARTITIONS, producers: 2, consumers: 2, rate: 300 };
+    let workload = Workload::start(&cluster.bootstrap(), shape);
     for (round, id) in [0, 1, 2, 0, 1, 2].into_iter().enumerate() {
+        workload.await_progress(300);
         cluster.make_controller(id);
-        eprintln!("round {round}: broker {id} is the controller and goes");
-        for partition in 0..3 {
-            cluster.produce("t", partition, &format!("{round} before"));
-        }
+        let led = lead(&cluster, id);
+        eprintln!("round {round}: broker {id} is the controller, leads partition {led}, and goes");
+        workload.await_progress(300);
         match round {
             0..3 => cluster.terminate(id),
             _ => cluster.kill(id),
         }
-        for partition in 0..3 {
-            cluster.await_other_leader("t", partition, id);
-            cluster.produce("t", partition, &format!("{round} after"));
-        }
-        expected.push(format!("{round} before"));
-        expected.push(format!("{round} after"));
+        cluster.await_other_leader("t", led, id);
+        workload.await_progress(300);
         cluster.await_unregistered(id);
         cluster.launch(id);
-        (0..3).for_each(|p| cluster.await_isr("t", p, 3));
-        for partition in 0..3 {
-            assert_eq!(cluster.values("t", partition), expected);
-        }
+        (0..PARTITIONS).for_each(|p| cluster.await_isr("t", p, 3));
     }
-    (0..3).for_each(|p| cluster.assert_replicas_equal("t", p));
+    workload.await_progress(300);
+    let witness = workload.finish();
+    let sent: u64 = witness.sent.iter().sum();
+    println!("mixed: {kinds:?}, {sent} records sent, {} read, {} rebalances", witness.seen.len(), witness.rebalances);
+    let findings = checker::findings(&witness, &cluster.logs("t", PARTITIONS));
+    assert!(findings.is_empty(), "{}", findings.join("\n"));
+    (0..PARTITIONS).for_each(|p| cluster.assert_replicas_equal("t", p));
+    (0..5).for_each(|p| cluster.await_isr("__consumer_offsets", p, 3));
+    (0..5).for_each(|p| cluster.assert_replicas_equal("__consumer_offsets", p));
+}
+
+/// Makes a broker the leader of the partition that prefers it.
+fn lead(cluster: &Cluster, id: usize) -> i32 {
+    let prefers = |p: &i32| cluster.replicas("t", *p)[0] == id;
+    let partition = (0..PARTITIONS).find(prefers).expect("each broker is the first replica of one");
+    eventually("the broker leads", PATIENCE, || {
+        let code = cluster.elect_preferred("t", partition);
+        assert!([NO_ERROR, ELECTION_NOT_NEEDED].contains(&code), "error {code}");
+        (cluster.leader("t", partition) == id).then_some(())
+    });
+    partition
 }
 
 #[test]

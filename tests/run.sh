@@ -61,6 +61,7 @@ set_up_fast() {
   package default-jre-headless java
   package zookeeper /usr/share/java/zookeeper.jar
   package make make # for librdkafka
+  package iproute2 ip
 }
 
 set_up_interop() {
@@ -108,7 +109,7 @@ run_cargo() {
   RUST_TEST_THREADS=${RUST_TEST_THREADS:-4} cargo test --no-fail-fast -- --show-output >"$logs/cargo.log" 2>&1
   local status=$? before=$failed
   # Some tests count something that is worth to be seen.
-  grep -aE '^(     Running|   Doc-tests|test result|(wire|znodes|kills|bystander): )' "$logs/cargo.log" | sed 's/^ *//'
+  grep -aE '^(     Running|   Doc-tests|test result|(wire|znodes|kills|bystander|fault): )' "$logs/cargo.log" | sed 's/^ *//'
   count_cargo "$logs/cargo.log"
   if [ $status -ne 0 ] && [ "$failed" = "$before" ]; then
     echo "not ok cargo test (a test binary ended by itself)"

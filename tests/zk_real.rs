@@ -1,13 +1,13 @@
 //! The real session and the store against a real ZooKeeper: watches, registration, election, loss and expiry.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "common/zookeeper.rs"]
-mod zookeeper;
+mod common;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use common::zookeeper::ZooKeeperServer;
 use ottla::topic::TopicPartition;
 use ottla::zk::json::{Assignment, BrokerRegistration, Endpoint, PartitionState, TopicZnode};
 use ottla::zk::session::{Session, SessionConfig};
@@ -15,7 +15,6 @@ use ottla::zk::store::{Election, Store, StoreError};
 use ottla::zk::{ANY_VERSION, CreateMode, MultiError, Op, OpResult, Zk, ZkError, ZkEvent, paths};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
-use zookeeper::ZooKeeperServer;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -19,6 +19,8 @@ mod broker;
 mod deadline;
 mod encode;
 mod load;
+#[path = "../common/place.rs"]
+mod place;
 #[path = "../common/ports.rs"]
 mod ports;
 mod report;

@@ -1,6 +1,8 @@
 //! The broker under test as a process of its own: start, kill, terminate, restart on the same directories.
 
 use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,6 +15,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use super::deadline::{PATIENCE, eventually};
+use super::place::Place;
 use super::ports::free_port;
 use super::wire::Wire;
 use super::znodes::Znodes;
@@ -57,6 +60,7 @@ pub fn own_chroot() -> String {
 pub struct Broker {
     kind: Kind,
     dir: TempDir,
+    place: Place,
     port: u16,
     zookeeper_connect: String,
     properties: Vec<(String, String)>,
@@ -94,6 +98,7 @@ impl Broker {
         let broker = Broker {
             kind,
             dir: tempfile::tempdir().expect("a temporary directory"),
+            place: Place::default(),
             port: free_port(),
             zookeeper_connect: zookeeper_connect.to_owned(),
             properties: properties.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
@@ -119,7 +124,17 @@ impl Broker {
     }
 
     pub fn bootstrap(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("{}:{}", self.place.host, self.port)
+    }
+
+    /// Where it runs; before it is launched.
+    pub fn put(&mut self, place: Place) {
+        self.place = place;
+    }
+
+    pub fn id(&self) -> i32 {
+        let id = self.properties.iter().find(|(k, _)| k == "broker.id");
+        id.map_or(0, |(_, v)| v.parse().expect("a number as broker.id"))
     }
 
     pub fn zookeeper_connect(&self) -> &str {
@@ -136,7 +151,12 @@ impl Broker {
 
     /// A new connection to it.
     pub fn wire(&self) -> Wire {
-        Wire::connect(self.port)
+        self.try_wire().expect("a connection to the broker")
+    }
+
+    pub fn try_wire(&self) -> io::Result<Wire> {
+        let address = SocketAddr::from((self.place.host, self.port));
+        TcpStream::connect_timeout(&address, PATIENCE).map(Wire::over)
     }
 
     /// A log line that contains `text` may be a WARN or ERROR.
@@ -199,7 +219,7 @@ impl Broker {
             if let Some(status) = self.exited() {
                 panic!("the broker ended with {status}:\n{}", tail(&self.log(), 40));
             }
-            self.log()[self.run_began..].contains("started (kafka.server.KafkaServer)").then_some(())
+            self.has_started().then_some(())
         });
         // Kafka says so a moment before its controller has told it who is there.
         let mut wire = self.wire();
@@ -217,11 +237,16 @@ impl Broker {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log_path(self.kind));
         let log = log.expect("the broker's log");
         let mut command = match self.kind {
-            Kind::Ottla => ottla_command(&properties),
-            Kind::Kafka => kafka_command(&properties, self.dir.path()),
+            Kind::Ottla => ottla_command(&self.place, &properties),
+            Kind::Kafka => kafka_command(&self.place, &properties, self.dir.path()),
         };
         let errors = log.try_clone().expect("the broker's log");
         self.child = Some(command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn().expect("a broker process"));
+    }
+
+    /// Whether the present run has said that it serves.
+    pub fn has_started(&self) -> bool {
+        self.log()[self.run_began..].contains("started (kafka.server.KafkaServer)")
     }
 
     /// The exit status, if the process has ended.
@@ -234,6 +259,13 @@ impl Broker {
         let mut child = self.child.take().expect("a running broker");
         child.kill().expect("a signal to our own child");
         child.wait().expect("the end of our own child");
+    }
+
+    /// The exit status of a process that has ended by itself; it can be started again.
+    pub fn reap(&mut self) -> Option<ExitStatus> {
+        let status = self.child.as_mut()?.try_wait().expect("the state of our own child")?;
+        self.child = None;
+        Some(status)
     }
 
     /// SIGTERM, then waits for the end.
@@ -273,7 +305,7 @@ impl Broker {
 
     fn write_properties(&self) -> PathBuf {
         let path = self.dir.path().join("server.properties");
-        let listeners = format!("PLAINTEXT://127.0.0.1:{}", self.port);
+        let listeners = format!("PLAINTEXT://{}:{}", self.place.host, self.port);
         let data = self.data_dir().display().to_string();
         let defaults = [
             ("broker.id", "0"),
@@ -328,13 +360,15 @@ impl Drop for Broker {
     }
 }
 
-fn ottla_command(properties: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ottla"));
+fn ottla_command(place: &Place, properties: &Path) -> Command {
+    // A long run can be told to use a copy that no build replaces meanwhile.
+    let ours = std::env::var("OTTLA_TEST_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_ottla").to_owned());
+    let mut command = place.command(&ours);
     command.arg("kafka-server-start").arg(properties);
     command
 }
 
-fn kafka_command(properties: &Path, dir: &Path) -> Command {
+fn kafka_command(place: &Place, properties: &Path, dir: &Path) -> Command {
     let log4j = dir.join("log4j.properties");
     let text = "log4j.rootLogger=INFO, stdout\nlog4j.appender.stdout=org.apache.log4j.ConsoleAppender\n\
                 log4j.appender.stdout.layout=org.apache.log4j.PatternLayout\n\
@@ -342,7 +376,7 @@ fn kafka_command(properties: &Path, dir: &Path) -> Command {
                 log4j.logger.org.apache.zookeeper=WARN\n";
     fs::write(&log4j, text).expect("log4j.properties");
     let libs = kafka_libs();
-    let mut command = Command::new("java");
+    let mut command = place.command("java");
     command.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
     command.arg(format!("-Dlog4j.configuration=file:{}", log4j.display()));
     command.args(["-cp", &format!("{libs}/*"), "kafka.Kafka"]).arg(properties);

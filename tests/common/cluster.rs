@@ -15,9 +15,9 @@ use kafka_protocol::messages::{
     AlterPartitionReassignmentsRequest, BrokerId, DescribeLogDirsRequest, ElectLeadersRequest, FetchRequest,
     ListPartitionReassignmentsRequest, MetadataRequest, ProduceRequest,
 };
-use ottla::record::Codec;
+use ottla::record::{Codec, Record};
 
-use super::admin::{NO_ERROR, batch, now_ms, text, topic_name};
+use super::admin::{EARLIEST, NO_ERROR, batch, now_ms, text, topic_name};
 use super::broker::{Broker, Kind, own_chroot, shared_zookeeper};
 use super::deadline::{PATIENCE, eventually};
 use super::wire::Wire;
@@ -30,7 +30,7 @@ const NEIGHBOUR_GONE: &[&str] = &["Error in response for fetch request", "was un
 pub struct Cluster {
     pub brokers: Vec<Broker>,
     connect: String,
-    _zookeeper: Arc<ZooKeeperServer>,
+    _zookeeper: Option<Arc<ZooKeeperServer>>,
 }
 
 impl Cluster {
@@ -56,12 +56,18 @@ impl Cluster {
             Broker::prepare_as(*kind, &connect, &all)
         };
         let brokers = kinds.iter().enumerate().map(prepare).collect();
-        let mut cluster = Cluster { brokers, connect, _zookeeper: zookeeper };
+        let mut cluster = Cluster { brokers, connect, _zookeeper: Some(zookeeper) };
         NEIGHBOUR_GONE.iter().for_each(|text| cluster.expect_log(text));
         cluster.brokers.iter_mut().for_each(Broker::spawn);
         cluster.brokers.iter_mut().for_each(Broker::await_started);
         cluster.await_acquainted();
         cluster
+    }
+
+    /// Of brokers that are prepared, with ids from 0, on a ZooKeeper that the test owns.
+    pub fn of(brokers: Vec<Broker>) -> Cluster {
+        let connect = brokers[0].zookeeper_connect().to_owned();
+        Cluster { brokers, connect, _zookeeper: None }
     }
 
     pub fn expect_log(&mut self, text: &str) {
@@ -226,6 +232,16 @@ impl Cluster {
         // A new leader learns of the high watermark only when its followers have fetched.
         eventually("the leader answers", PATIENCE, || end(&mut wire));
         wire.values(topic, partition)
+    }
+
+    /// All records of each partition, from the leaders.
+    pub fn logs(&self, topic: &str, partitions: i32) -> Vec<Vec<Record>> {
+        let read = |partition: i32| {
+            let mut wire = self.brokers[self.leader(topic, partition)].wire();
+            let start = wire.offset(topic, partition, EARLIEST);
+            wire.read(topic, partition, start)
+        };
+        (0..partitions).map(read).collect()
     }
 
     /// The assignment, preferred leader first.

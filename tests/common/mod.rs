@@ -6,12 +6,15 @@
 
 pub mod admin;
 pub mod broker;
+pub mod checker;
 pub mod cluster;
 pub mod consume;
 pub mod deadline;
+pub mod place;
 pub mod ports;
 pub mod tool;
 pub mod wire;
+pub mod workload;
 pub mod znodes;
 pub mod zookeeper;
 

@@ -1,12 +1,12 @@
 //! A real ZooKeeper server for tests: Debian's jars, a free port, a data directory that vanishes with it.
 //!
-//! Include with `#[path = "common/zookeeper.rs"] mod zookeeper;` or through `mod common;`.
+//! Include through `mod common;`.
 #![allow(dead_code)]
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -14,14 +14,19 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use super::place::Place;
+
 /// Milliseconds; sessions may be as short as two of these.
 const TICK_MS: u32 = 100;
 const START_PATIENCE: Duration = Duration::from_secs(60);
 
-/// A standalone server on the loopback interface. Killed when dropped.
+/// A server, on the loopback interface unless it is put elsewhere. Killed when dropped.
 pub struct ZooKeeperServer {
     dir: TempDir,
+    place: Place,
     port: u16,
+    /// Further lines of its configuration.
+    extra: String,
     child: Option<Child>,
 }
 
@@ -30,7 +35,8 @@ impl ZooKeeperServer {
     pub fn start() -> ZooKeeperServer {
         for _ in 0..5 {
             let dir = tempfile::tempdir().expect("a temporary directory");
-            let mut server = ZooKeeperServer { dir, port: free_port(), child: None };
+            let place = Place::default();
+            let mut server = ZooKeeperServer { dir, place, port: free_port(), extra: String::new(), child: None };
             // Somebody may have taken the port meanwhile: try another.
             if server.launch() {
                 return server;
@@ -39,13 +45,40 @@ impl ZooKeeperServer {
         panic!("ZooKeeper does not start; is it installed, with /usr/share/java/zookeeper.jar and java?");
     }
 
+    /// So many servers in one place, as one ensemble if they are several; returns when all serve.
+    pub fn start_ensemble(count: usize, place: &Place) -> Vec<ZooKeeperServer> {
+        let ports: Vec<[u16; 3]> = (0..count).map(|_| [free_port(), free_port(), free_port()]).collect();
+        let host = place.host;
+        let member = |(i, p): (usize, &[u16; 3])| format!("server.{}={host}:{}:{}\n", i + 1, p[1], p[2]);
+        let members: String = ports.iter().enumerate().map(member).collect();
+        // A busy machine must not make them lose each other.
+        let quorum = format!("tickTime=500\ninitLimit=20\nsyncLimit=10\n{members}");
+        let server = |(i, p): (usize, &[u16; 3])| {
+            let dir = tempfile::tempdir().expect("a temporary directory");
+            fs::create_dir(dir.path().join("data")).expect("the server's data directory");
+            fs::write(dir.path().join("data/myid"), (i + 1).to_string()).expect("the server's id");
+            let extra = if count > 1 { quorum.clone() } else { String::new() };
+            ZooKeeperServer { dir, place: place.clone(), port: p[0], extra, child: None }
+        };
+        let mut servers: Vec<ZooKeeperServer> = ports.iter().enumerate().map(server).collect();
+        servers.iter_mut().for_each(|server| assert!(server.spawn(), "no java"));
+        let deadline = Instant::now() + START_PATIENCE;
+        for server in &servers {
+            while server.mode().is_none() {
+                assert!(Instant::now() < deadline, "ZooKeeper does not start: {}", server.log());
+                sleep(Duration::from_millis(50));
+            }
+        }
+        servers
+    }
+
     pub fn port(&self) -> u16 {
         self.port
     }
 
     /// What to put into `zookeeper.connect`.
     pub fn connect(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("{}:{}", self.place.host, self.port)
     }
 
     /// Kills the server. Its data stay.
@@ -81,18 +114,27 @@ impl ZooKeeperServer {
         kill(Pid::from_raw(pid.try_into().expect("a process id")), signal).expect("a signal to our own child");
     }
 
-    fn launch(&mut self) -> bool {
+    pub fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// Starts the process and returns at once; false if there is none.
+    pub fn spawn(&mut self) -> bool {
         let dir = self.dir.path();
         let config = dir.join("zoo.cfg");
         let text = format!(
-            "tickTime={TICK_MS}\ndataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\nmaxClientCnxns=0\n\
-             maxSessionTimeout=60000\nadmin.enableServer=false\n4lw.commands.whitelist=*\n",
+            "tickTime={TICK_MS}\ndataDir={}\nclientPort={}\nclientPortAddress={}\nmaxClientCnxns=0\n\
+             maxSessionTimeout=60000\nadmin.enableServer=false\n4lw.commands.whitelist=*\n{}",
             dir.join("data").display(),
-            self.port
+            self.port,
+            self.place.host,
+            self.extra
         );
         fs::write(&config, text).expect("the server's configuration");
         let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("log")).expect("the server's log");
-        let child = Command::new("java")
+        let child = self
+            .place
+            .command("java")
             .args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dzookeeper.forceSync=no"])
             .args(["-Dzookeeper.jmx.log4j.disable=true", "-cp", "/usr/share/java/zookeeper.jar"])
             .arg("org.apache.zookeeper.server.quorum.QuorumPeerMain")
@@ -101,8 +143,14 @@ impl ZooKeeperServer {
             .stdout(log.try_clone().expect("the server's log"))
             .stderr(log)
             .spawn();
-        let Ok(child) = child else { return false };
-        self.child = Some(child);
+        self.child = child.ok();
+        self.child.is_some()
+    }
+
+    fn launch(&mut self) -> bool {
+        if !self.spawn() {
+            return false;
+        }
         let deadline = Instant::now() + START_PATIENCE;
         while Instant::now() < deadline {
             if self.is_ok() {
@@ -118,12 +166,25 @@ impl ZooKeeperServer {
         false
     }
 
-    /// Asks `ruok`.
     fn is_ok(&self) -> bool {
-        let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)) else { return false };
-        let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
+        self.ask("ruok") == "imok"
+    }
+
+    /// `standalone`, `leader` or `follower`; none when it does not serve.
+    pub fn mode(&self) -> Option<String> {
+        let answer = self.ask("srvr");
+        answer.lines().find_map(|l| l.strip_prefix("Mode: ")).map(str::to_owned)
+    }
+
+    /// The answer to a four-letter word, or what came of it.
+    fn ask(&self, word: &str) -> String {
         let mut answer = String::new();
-        stream.write_all(b"ruok").is_ok() && stream.read_to_string(&mut answer).is_ok() && answer == "imok"
+        let address = SocketAddr::from((self.place.host, self.port));
+        let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) else { return answer };
+        let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
+        let _ = stream.write_all(word.as_bytes());
+        let _ = stream.read_to_string(&mut answer);
+        answer
     }
 }
 
