@@ -7,6 +7,7 @@ use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableT
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::list_offsets_response::ListOffsetsPartitionResponse;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
@@ -174,15 +175,20 @@ impl Wire {
 
     /// Offset for a timestamp, [`EARLIEST`] or [`LATEST`].
     pub fn offset(&mut self, topic: &str, partition: i32, timestamp: i64) -> i64 {
+        let answer = self.try_offset(topic, partition, timestamp);
+        assert_eq!(answer.error_code, NO_ERROR, "{answer:?}");
+        answer.offset
+    }
+
+    /// The same with the error that there may be.
+    pub fn try_offset(&mut self, topic: &str, partition: i32, timestamp: i64) -> ListOffsetsPartitionResponse {
         let part = ListOffsetsPartition::default()
             .with_partition_index(partition)
             .with_current_leader_epoch(-1)
             .with_timestamp(timestamp);
         let topic = ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(vec![part]);
         let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
-        let answer = self.call(5, &request).topics.remove(0).partitions.remove(0);
-        assert_eq!(answer.error_code, NO_ERROR, "{answer:?}");
-        answer.offset
+        self.call(5, &request).topics.remove(0).partitions.remove(0)
     }
 }
 

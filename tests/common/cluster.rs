@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use kafka_protocol::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
 use kafka_protocol::messages::elect_leaders_request::TopicPartitions;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
@@ -13,7 +14,7 @@ use kafka_protocol::messages::metadata_response::MetadataResponsePartition;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
     AlterPartitionReassignmentsRequest, BrokerId, DescribeLogDirsRequest, ElectLeadersRequest, FetchRequest,
-    ListPartitionReassignmentsRequest, MetadataRequest, ProduceRequest,
+    InitProducerIdRequest, ListPartitionReassignmentsRequest, MetadataRequest, ProduceRequest,
 };
 use ottla::record::{Codec, Record};
 
@@ -203,16 +204,26 @@ impl Cluster {
         }
     }
 
+    /// A new producer's id.
+    pub fn producer_id(&self) -> i64 {
+        let request = InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(60_000);
+        eventually("there are producer ids", PATIENCE, || {
+            let answer = self.any().call(1, &request);
+            (answer.error_code == NO_ERROR).then_some(answer.producer_id.0)
+        })
+    }
+
     /// One record with acks=all, tried again until acknowledged. The answer of a leader that was killed may be lost
     /// with the record in the log: values that must not be doubled are not for times of trouble.
     pub fn produce(&self, topic: &str, partition: i32, value: &str) -> i64 {
-        eventually("the record is acknowledged", PATIENCE, || {
+        self.produce_batch(topic, partition, &batch(&[value], now_ms(), Codec::None))
+    }
+
+    /// The same with a batch, which may be an idempotent producer's.
+    pub fn produce_batch(&self, topic: &str, partition: i32, batch: &Bytes) -> i64 {
+        eventually("the records are acknowledged", PATIENCE, || {
             let leader = self.live_leader(topic, partition)?;
-            let data = PartitionProduceData::default().with_index(partition).with_records(Some(batch(
-                &[value],
-                now_ms(),
-                Codec::None,
-            )));
+            let data = PartitionProduceData::default().with_index(partition).with_records(Some(batch.clone()));
             let data = TopicProduceData::default().with_name(topic_name(topic)).with_partition_data(vec![data]);
             let request = ProduceRequest::default().with_acks(-1).with_timeout_ms(10_000).with_topic_data(vec![data]);
             let mut answer = self.brokers[leader].wire().try_call(9, &request).ok()?;
@@ -225,12 +236,12 @@ impl Cluster {
     pub fn values(&self, topic: &str, partition: i32) -> Vec<String> {
         let leader = self.leader(topic, partition);
         let mut wire = self.brokers[leader].wire();
-        let end = |wire: &mut Wire| {
-            let data = wire.fetch(topic, partition, 0, 0, 0);
-            (data.error_code == NO_ERROR).then_some(data.high_watermark)
-        };
-        // A new leader learns of the high watermark only when its followers have fetched.
-        eventually("the leader answers", PATIENCE, || end(&mut wire));
+        // It may not know yet what others know of it, and learns of the high watermark when its followers have fetched.
+        // (A fetch alone would be answered by a follower, too.)
+        eventually("the leader answers", PATIENCE, || {
+            let leads = wire.try_offset(topic, partition, EARLIEST).error_code == NO_ERROR;
+            (leads && wire.fetch(topic, partition, 0, 0, 0).error_code == NO_ERROR).then_some(())
+        });
         wire.values(topic, partition)
     }
 
@@ -246,7 +257,11 @@ impl Cluster {
 
     /// The assignment, preferred leader first.
     pub fn replicas(&self, topic: &str, partition: i32) -> Vec<usize> {
-        let seen = self.partition_seen_by(self.running()[0], topic, partition).expect("the partition");
+        self.replicas_seen_by(self.running()[0], topic, partition)
+    }
+
+    fn replicas_seen_by(&self, id: usize, topic: &str, partition: i32) -> Vec<usize> {
+        let seen = self.partition_seen_by(id, topic, partition).expect("the partition");
         seen.replica_nodes.iter().map(|id| usize::try_from(id.0).expect("a broker id")).collect()
     }
 
@@ -269,12 +284,13 @@ impl Cluster {
         assert_eq!(answer.responses[0].partitions[0].error_code, NO_ERROR, "{answer:?}");
     }
 
-    /// Waits until no reassignment is under way and the assignment is this.
+    /// Waits until no reassignment is under way and all brokers know that the assignment is this.
     pub fn await_reassigned(&self, topic: &str, partition: i32, replicas: &[usize]) {
         eventually("the reassignment is complete", PATIENCE, || {
             let request = ListPartitionReassignmentsRequest::default().with_topics(None).with_timeout_ms(30_000);
             let answer = self.brokers[self.controller()].wire().call(0, &request);
-            (answer.topics.is_empty() && self.replicas(topic, partition) == replicas).then_some(())
+            let known = |id: &usize| self.replicas_seen_by(*id, topic, partition) == replicas;
+            (answer.topics.is_empty() && self.running().iter().all(known)).then_some(())
         });
     }
 

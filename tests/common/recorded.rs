@@ -87,7 +87,7 @@ const FILES: &[(&str, &str)] = &[
         r#"{"version":1,"partitions":[{"topic":"re1","partition":0,"replicas":[2,1]},
             {"topic":"re1","partition":1,"replicas":[2,0]}]}"#,
     ),
-    ("re2.json", r#"{"version":1,"partitions":[{"topic":"re2","partition":0,"replicas":[0]}]}"#),
+    ("re2.json", r#"{"version":1,"partitions":[{"topic":"re2","partition":0,"replicas":[0],"log_dirs":["/nosuch"]}]}"#),
     ("re3.json", r#"{"version":1,"partitions":[{"topic":"nosuch","partition":0,"replicas":[0]}]}"#),
     ("re4.json", r#"{"version":1,"partitions":[{"topic":"re2","partition":0,"replicas":[9]}]}"#),
     ("re5.json", r#"{"version":1,"partitions":[{"topic":"re2","partition":0,"replicas":[1,1]}]}"#),
