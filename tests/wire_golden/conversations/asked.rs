@@ -22,11 +22,12 @@ const NOT_CONTROLLER: i16 = 41;
 fn changes_of_in_sync_sets_are_answered_as_kafkas_controller_answered_them() {
     let changes = asked(|request| matches!(request, RequestKind::AlterPartition(_)));
     let mut stage = Stage::prepare(CONTROLLER);
-    (0..3).for_each(|id| register(&stage, id));
     let mut present = Names::default();
     for (number, exchange) in changes.iter().enumerate() {
         present.prepare(&stage, number, exchange);
     }
+    // After the states: a controller takes one that is newer than some of these brokers for one that has come back.
+    (0..3).for_each(|id| register(&stage, id));
     stage.start();
     let mut wire = stage.broker.wire();
     let mut score = Score::default();
@@ -47,11 +48,9 @@ fn shutdowns_and_producer_ids_are_answered_as_kafkas_controller_answered_them() 
     let mut score = Score::default();
     for exchange in &others {
         let mut stage = Stage::prepare(CONTROLLER);
-        (0..3).for_each(|id| register(&stage, id));
         let mut request = exchange.request.clone();
         match (&mut request, &exchange.answer) {
             (RequestKind::ControlledShutdown(r), ResponseKind::ControlledShutdown(a)) => {
-                r.broker_epoch = epoch_of(&stage, r.broker_id.0);
                 put_topic(&stage, "moves", Uuid::new_v4(), &[(0, led_by(r.broker_id.0, &[CONTROLLER], 0), 0)]);
                 let mut remaining: BTreeMap<&str, Vec<_>> = BTreeMap::new();
                 for left in &a.remaining_partitions {
@@ -59,8 +58,11 @@ fn shutdowns_and_producer_ids_are_answered_as_kafkas_controller_answered_them() 
                     remaining.entry(left.topic_name.as_str()).or_default().push(partition);
                 }
                 remaining.iter().for_each(|(topic, led)| put_topic(&stage, topic, Uuid::new_v4(), led));
+                (0..3).for_each(|id| register(&stage, id)); // After the states, as above.
+                r.broker_epoch = epoch_of(&stage, r.broker_id.0);
             }
             (RequestKind::AllocateProducerIds(r), ResponseKind::AllocateProducerIds(a)) => {
+                (0..3).for_each(|id| register(&stage, id));
                 r.broker_epoch = epoch_of(&stage, r.broker_id.0);
                 let start = a.producer_id_start.0;
                 let last = ProducerIdBlock { broker: 0, start: start - ProducerIdBlock::SIZE, end: start - 1 };
