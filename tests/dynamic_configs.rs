@@ -113,6 +113,7 @@ fn what_is_wrong_is_refused_in_kafkas_words_and_changes_nothing() {
     }
     let dry = alter_as(&mut wire, TOPIC, "t", &[("retention.ms", SET, Some("5"))], true);
     assert_eq!(dry, (0, None));
+    assert_eq!(alter(&mut wire, TOPIC, "t", &[]), (0, None));
     assert_eq!(described(&mut wire, TOPIC, "t", "retention.ms"), Some(("1000000".to_owned(), 1)));
 }
 

@@ -26,7 +26,8 @@ const BROKER_LOGGER: i8 = 8;
 const CLIENT_METRICS: i8 = 16;
 /// The entity in ZooKeeper that holds the default of all brokers.
 const DEFAULT_BROKER: &str = "<default>";
-/// IncrementalAlterConfigs: the operation that needs no value.
+const SET: i8 = 0;
+/// The operation that needs no value.
 const DELETE: i8 = 1;
 
 type Entries = BTreeMap<String, String>;
@@ -35,14 +36,16 @@ type Entries = BTreeMap<String, String>;
 struct Resource {
     kind: i8,
     name: String,
+    /// The changes are all there is to be, not what is to become of what there is.
+    replaces: bool,
     changes: Vec<Change>,
 }
 
 struct Change {
     name: String,
     value: Option<String>,
-    /// Id of the operation; none where the whole set is replaced.
-    op: Option<i8>,
+    /// Id of the operation: to set, where everything is replaced.
+    op: i8,
 }
 
 /// AlterConfigs: the settings given take the place of all there were.
@@ -50,10 +53,11 @@ pub fn replace(api: &Arc<Api>, ctx: RequestContext, request: AlterConfigsRequest
     let resource = |r: crate::protocol::messages::alter_configs_request::AlterConfigsResource| Resource {
         kind: r.resource_type,
         name: r.resource_name.to_string(),
+        replaces: true,
         changes: r
             .configs
             .into_iter()
-            .map(|c| Change { name: c.name.to_string(), value: c.value.map(|v| v.to_string()), op: None })
+            .map(|c| Change { name: c.name.to_string(), value: c.value.map(|v| v.to_string()), op: SET })
             .collect(),
     };
     let (api, dry) = (api.clone(), request.validate_only);
@@ -77,14 +81,11 @@ pub fn incremental(api: &Arc<Api>, ctx: RequestContext, request: IncrementalAlte
     let resource = |r: crate::protocol::messages::incremental_alter_configs_request::AlterConfigsResource| Resource {
         kind: r.resource_type,
         name: r.resource_name.to_string(),
+        replaces: false,
         changes: r
             .configs
             .into_iter()
-            .map(|c| Change {
-                name: c.name.to_string(),
-                value: c.value.map(|v| v.to_string()),
-                op: Some(c.config_operation),
-            })
+            .map(|c| Change { name: c.name.to_string(), value: c.value.map(|v| v.to_string()), op: c.config_operation })
             .collect(),
     };
     let (api, dry) = (api.clone(), request.validate_only);
@@ -138,7 +139,7 @@ async fn alter(api: &Api, resource: &Resource, dry: bool) -> Result<(), AdminErr
     match resource.kind {
         TOPIC => alter_topic(api, resource, dry).await,
         BROKER => alter_broker(api, resource, dry).await,
-        BROKER_LOGGER if resource.changes.iter().all(|c| c.op.is_some()) => alter_logger(api, resource),
+        BROKER_LOGGER if !resource.replaces => alter_logger(api, resource),
         CLIENT_METRICS => {
             Err(invalid("AlterConfigs is only supported for topics and brokers, but resource type is CLIENT_METRICS"))
         }
@@ -151,7 +152,7 @@ fn check_entries(changes: &[Change]) -> Result<(), AdminError> {
     if !changes.iter().all(|c| seen.insert(c.name.as_str())) {
         return Err(invalid("Error due to duplicate config keys"));
     }
-    let valueless = changes.iter().filter(|c| c.value.is_none() && c.op != Some(DELETE));
+    let valueless = changes.iter().filter(|c| c.value.is_none() && c.op != DELETE);
     let valueless: Vec<&str> = valueless.map(|c| c.name.as_str()).collect();
     match valueless.is_empty() {
         true => Ok(()),
@@ -162,18 +163,15 @@ fn check_entries(changes: &[Change]) -> Result<(), AdminError> {
 /// The settings after the changes; `one` applies an incremental one.
 fn altered(
     stored: Entries,
-    changes: &[Change],
+    resource: &Resource,
     one: impl Fn(&mut Entries, AlterOp, &str, &str) -> Result<(), ConfigError>,
 ) -> Result<Entries, ConfigError> {
-    let mut entries = if changes.iter().any(|c| c.op.is_some()) { stored } else { Entries::new() };
-    for change in changes {
+    let mut entries = if resource.replaces { Entries::new() } else { stored };
+    for change in &resource.changes {
         let value = change.value.as_deref().unwrap_or_default();
-        match change.op {
-            None => drop(entries.insert(change.name.clone(), value.to_owned())),
-            Some(id) => match AlterOp::from_id(id) {
-                Some(op) => one(&mut entries, op, &change.name, value)?,
-                None => return Err(ConfigError::InvalidRequest(format!("Unknown operations type {id}"))),
-            },
+        match AlterOp::from_id(change.op) {
+            Some(op) => one(&mut entries, op, &change.name, value)?,
+            None => return Err(ConfigError::InvalidRequest(format!("Unknown operations type {}", change.op))),
         }
     }
     Ok(entries)
@@ -189,7 +187,7 @@ async fn alter_topic(api: &Api, resource: &Resource, dry: bool) -> Result<(), Ad
         AdminError::new(code, message)
     };
     let stored = api.store.entity_config("topics", name).await.map_err(|error| store_failed(&error))?;
-    let entries = altered(stored.into_iter().collect(), &resource.changes, topic::alter).map_err(refused)?;
+    let entries = altered(stored.into_iter().collect(), resource, topic::alter).map_err(refused)?;
     if api.metadata.image().topic(name).is_none() {
         let text = format!("The topic '{name}' does not exist.");
         return Err(AdminError::new(ErrorCode::UnknownTopicOrPartition, text));
@@ -215,7 +213,7 @@ async fn alter_broker(api: &Api, resource: &Resource, dry: bool) -> Result<(), A
     let entity = if per_broker { own.as_str() } else { DEFAULT_BROKER };
     let stored = api.store.entity_config("brokers", entity).await.map_err(|error| store_failed(&error))?;
     let stored = dynamic::alterable(&stored.into_iter().collect(), per_broker);
-    let entries = altered(stored, &resource.changes, dynamic::alter).map_err(refused)?;
+    let entries = altered(stored, resource, dynamic::alter).map_err(refused)?;
     api.config().validate_dynamic(&entries, per_broker).map_err(refused)?;
     let set = resource.changes.iter().filter(|c| c.value.is_some());
     if let Some(secret) = set.map(|c| &c.name).find(|name| registry::is_dynamic_password(name)) {
@@ -256,7 +254,7 @@ fn alter_logger(api: &Api, resource: &Resource) -> Result<(), AdminError> {
         let text = format!("{word} operation is not allowed for the BROKER_LOGGER resource");
         Err(invalid(text))
     };
-    match change.op.and_then(AlterOp::from_id) {
+    match AlterOp::from_id(change.op) {
         Some(AlterOp::Set | AlterOp::Delete) => {
             let text = format!("Logger {} does not exist!", change.name);
             Err(AdminError::new(ErrorCode::InvalidConfig, text))
@@ -264,8 +262,7 @@ fn alter_logger(api: &Api, resource: &Resource) -> Result<(), AdminError> {
         Some(AlterOp::Append) => refuse_op("APPEND"),
         Some(AlterOp::Subtract) => refuse_op("SUBTRACT"),
         None => {
-            let id = change.op.unwrap_or_default();
-            let text = format!("Unknown operation type {id} is not allowed for the BROKER_LOGGER resource");
+            let text = format!("Unknown operation type {} is not allowed for the BROKER_LOGGER resource", change.op);
             Err(invalid(text))
         }
     }

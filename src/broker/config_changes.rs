@@ -41,7 +41,7 @@ impl ConfigChanges {
     /// Applies what is stored, then follows in the background.
     pub async fn follow(mut self) -> Result<tokio::task::JoinHandle<()>, StoreError> {
         let mut events = self.store.zk().events();
-        self.throttles_at_start().await?;
+        self.throttles_at_start();
         self.catch_up().await?;
         Ok(tokio::spawn(async move {
             while let Some(event) = events.recv().await {
@@ -54,17 +54,12 @@ impl ConfigChanges {
         }))
     }
 
-    /// Their notifications may be long gone. (The settings of logs were read before the logs.)
-    async fn throttles_at_start(&self) -> Result<(), StoreError> {
-        self.set_rates(&self.brokers(&self.broker_id.to_string()).await?);
-        let config = self.config.load();
-        for (topic, overrides) in self.store.all_entity_configs("topics").await? {
-            // One that is not valid was reported when the logs were loaded.
-            if let Ok(settings) = LogConfig::from_overrides(&config, &overrides.into_iter().collect()) {
-                self.replicas.quotas().configure_topic(&topic, &settings, self.broker_id);
-            }
+    /// Their notifications may be long gone; but what is stored was read to make the configuration and the logs.
+    fn throttles_at_start(&self) {
+        self.set_rates(self.config.load().dynamic_broker());
+        for (topic, settings) in self.replicas.log_manager().topic_configs() {
+            self.replicas.quotas().configure_topic(&topic, &settings, self.broker_id);
         }
-        Ok(())
     }
 
     async fn catch_up(&mut self) -> Result<(), StoreError> {

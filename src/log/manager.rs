@@ -125,6 +125,11 @@ impl LogManager {
         own.unwrap_or_else(|| self.default_config.load_full())
     }
 
+    /// The topics that have a configuration of their own.
+    pub fn topic_configs(&self) -> Vec<(String, Arc<LogConfig>)> {
+        self.topic_configs.read().iter().map(|(topic, config)| (topic.clone(), config.clone())).collect()
+    }
+
     /// Gives a topic its own configuration, or takes it away, for its logs and for those to come.
     pub fn set_topic_config(&self, topic: &str, config: Option<Arc<LogConfig>>) {
         match config {
