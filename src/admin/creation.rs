@@ -65,13 +65,14 @@ pub async fn plan(
     Ok(PlannedTopic { name: topic.name, assignment, configs })
 }
 
-/// Writes the topic's znodes; the controller takes it from there. Returns the topic's id.
-pub async fn create(store: &Store, topic: &PlannedTopic) -> Result<Uuid, AdminError> {
+/// Writes the topic's znodes; the controller takes it from there. Returns the topic's id: nil below protocol 2.8, where
+/// topics have none.
+pub async fn create(store: &Store, cfg: &BrokerConfig, topic: &PlannedTopic) -> Result<Uuid, AdminError> {
     tracing::info!(target: "kafka.zk.AdminZkClient", "Creating topic {} with configuration {:?} and initial partition assignment {:?}",
         topic.name, topic.configs, topic.assignment);
-    let id = random_id();
+    let id = if cfg.protocol_version().at_least("2.8-IV0") { random_id() } else { Uuid::nil() };
     let partitions = topic.assignment.iter().map(|(p, replicas)| (*p, ReplicaAssignment::new(replicas.clone())));
-    let znode = TopicZnode { partitions: partitions.collect(), topic_id: Some(id) };
+    let znode = TopicZnode { partitions: partitions.collect(), topic_id: Some(id).filter(|id| !id.is_nil()) };
     match store.create_topic(&topic.name, &topic.configs.clone().into_iter().collect(), &znode).await {
         Ok(()) => Ok(id),
         Err(error) if error.is_node_exists() => Err(already_exists(&topic.name)),

@@ -7,13 +7,20 @@ use crate::protocol::api;
 use crate::protocol::messages::api_versions_response::ApiVersion;
 use crate::protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 
+/// The apis of transactions: a cluster whose protocol cannot have batches of format 2 has none of them.
+const NEEDS_FORMAT_2: [i16; 5] = [24, 25, 26, 27, 28];
+
 pub fn handle(api: &Api, ctx: &RequestContext, request: &ApiVersionsRequest) -> Reply {
     let named = |text: &str| is_valid(text) || ctx.version < 3;
     if !named(&request.client_software_name) || !named(&request.client_software_version) {
         let refused = ApiVersionsResponse::default().with_error_code(ErrorCode::InvalidRequest.code());
         return ctx.responder().reply(&refused);
     }
-    let keys = api::advertised().map(row).collect();
+    let record_version = api.config().protocol_version().record_version();
+    let keys = api::advertised()
+        .filter(|entry| record_version >= 2 || !NEEDS_FORMAT_2.contains(&entry.key))
+        .map(row)
+        .collect();
     let mut response = ApiVersionsResponse::default().with_api_keys(keys);
     response.finalized_features_epoch = *api.features.borrow();
     ctx.responder().reply(&response)

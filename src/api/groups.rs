@@ -9,8 +9,12 @@ use super::reply::Reply;
 use super::{Api, RequestContext, zk_offsets};
 use crate::group::{GroupRequestContext, client_host};
 use crate::protocol::ErrorCode;
+use crate::protocol::codec::StrBytes;
 use crate::protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
-use crate::protocol::messages::{DescribeGroupsRequest, OffsetCommitRequest, OffsetCommitResponse, RequestKind};
+use crate::protocol::messages::{
+    DescribeGroupsRequest, HeartbeatResponse, JoinGroupResponse, OffsetCommitRequest, OffsetCommitResponse,
+    RequestKind, SyncGroupResponse,
+};
 
 /// Bits of READ, DELETE and DESCRIBE, all the operations there are on a group.
 const ALL_GROUP_OPERATIONS: i32 = 0b1_0100_1000;
@@ -21,6 +25,9 @@ pub fn handle(api: &Arc<Api>, ctx: RequestContext, request: RequestKind) -> Repl
         client_id: Arc::from(ctx.client_id()),
         client_host: Arc::from(client_host(ctx.address.ip())),
     };
+    if names_static_member(&request) && !api.config().protocol_version().at_least("2.3-IV0") {
+        return refuse_static_member(&ctx, &request);
+    }
     match request {
         RequestKind::JoinGroup(r) => {
             let groups = api.groups.clone();
@@ -38,6 +45,41 @@ pub fn handle(api: &Arc<Api>, ctx: RequestContext, request: RequestKind) -> Repl
         RequestKind::DescribeGroups(r) => describe(api, &ctx, &r),
         RequestKind::ListGroups(r) => ctx.responder().reply(&api.groups.list_groups(ctx.version, &r)),
         _ => Reply::Close(format!("Request api key {} has no handler", ctx.api_key)),
+    }
+}
+
+fn names_static_member(request: &RequestKind) -> bool {
+    match request {
+        RequestKind::JoinGroup(r) => r.group_instance_id.is_some(),
+        RequestKind::SyncGroup(r) => r.group_instance_id.is_some(),
+        RequestKind::Heartbeat(r) => r.group_instance_id.is_some(),
+        RequestKind::OffsetCommit(r) => r.group_instance_id.is_some(),
+        _ => false,
+    }
+}
+
+/// A coordinator of an older protocol would lose the name of a static member: none is taken until all know them.
+fn refuse_static_member(ctx: &RequestContext, request: &RequestKind) -> Reply {
+    let code = ErrorCode::UnsupportedVersion.code();
+    match request {
+        RequestKind::JoinGroup(_) => {
+            let name = if ctx.version < 7 { Some(StrBytes::default()) } else { None };
+            let refused = JoinGroupResponse::default().with_error_code(code).with_generation_id(-1);
+            ctx.responder().reply(&refused.with_protocol_name(name))
+        }
+        RequestKind::SyncGroup(_) => ctx.responder().reply(&SyncGroupResponse::default().with_error_code(code)),
+        RequestKind::Heartbeat(_) => ctx.responder().reply(&HeartbeatResponse::default().with_error_code(code)),
+        RequestKind::OffsetCommit(r) => {
+            let topics = r.topics.iter().map(|topic| {
+                let refused = |index: i32| {
+                    OffsetCommitResponsePartition::default().with_partition_index(index).with_error_code(code)
+                };
+                let partitions = topic.partitions.iter().map(|p| refused(p.partition_index)).collect();
+                OffsetCommitResponseTopic::default().with_name(topic.name.clone()).with_partitions(partitions)
+            });
+            ctx.responder().reply(&OffsetCommitResponse::default().with_topics(topics.collect()))
+        }
+        _ => Reply::Close(format!("Request api key {} has no static member", ctx.api_key)),
     }
 }
 

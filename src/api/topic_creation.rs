@@ -92,8 +92,9 @@ fn wanted(topic: &CreatableTopic) -> NewTopic {
 
 async fn create_one(api: &Api, topic: NewTopic, validate_only: bool) -> Outcome {
     let image = api.metadata.snapshot();
-    let planned = creation::plan(&api.store, &api.config(), &image, topic).await?;
-    let id = if validate_only { uuid::Uuid::nil() } else { creation::create(&api.store, &planned).await? };
+    let config = api.config();
+    let planned = creation::plan(&api.store, &config, &image, topic).await?;
+    let id = if validate_only { uuid::Uuid::nil() } else { creation::create(&api.store, &config, &planned).await? };
     Ok(Created { planned, id })
 }
 

@@ -22,6 +22,7 @@ use crate::protocol::messages::{
 };
 use crate::replica::isr_manager::{RequestBuilder, ToController};
 use crate::txn::producer_ids::BlockSource;
+use crate::zk::store::Store;
 
 /// Pause between looks for a controller.
 const RETRY: Duration = Duration::from_millis(100);
@@ -131,11 +132,11 @@ impl ControllerChannel {
     }
 
     /// Asks the controller to move leaderships away; retries as configured, and only logs when it fails.
-    pub async fn shut_down(&self, max_retries: i32, backoff: Duration) {
+    pub async fn shut_down(&self, version: i16, max_retries: i32, backoff: Duration) {
         let name = format!("[KafkaServer id={}]", self.broker_id);
         tracing::info!(target: "kafka.server.KafkaServer", "{name} Starting controlled shutdown");
         for attempt in 1..=max_retries.max(1) {
-            match self.shut_down_once().await {
+            match self.shut_down_once(version).await {
                 Ok(answer) if answer.error_code == 0 && answer.remaining_partitions.is_empty() => {
                     tracing::info!(target: "kafka.server.KafkaServer", "{name} Controlled shutdown request returned successfully");
                     return;
@@ -155,11 +156,11 @@ impl ControllerChannel {
         tracing::warn!(target: "kafka.server.KafkaServer", "{name} Proceeding to do an unclean shutdown as all the controlled shutdown attempts failed");
     }
 
-    async fn shut_down_once(&self) -> Result<ControlledShutdownResponse, String> {
+    async fn shut_down_once(&self, version: i16) -> Result<ControlledShutdownResponse, String> {
         let request = ControlledShutdownRequest::default()
             .with_broker_id(BrokerId(self.broker_id))
-            .with_broker_epoch(self.controller.broker_epoch());
-        self.call(3, request).await
+            .with_broker_epoch(if version < 2 { -1 } else { self.controller.broker_epoch() });
+        self.call(version, request).await
     }
 }
 
@@ -212,6 +213,27 @@ impl BlockSource for ControllerBlocks {
                         tracing::debug!(target: "kafka.coordinator.transaction.ProducerIdManager", "No block of producer ids yet: {error}");
                         tokio::time::sleep(RETRY).await;
                     }
+                }
+            }
+        })
+    }
+}
+
+/// Blocks that the broker takes from ZooKeeper itself, below protocol 3.0.
+pub struct OwnBlocks {
+    pub broker_id: i32,
+    pub store: Arc<Store>,
+}
+
+impl BlockSource for OwnBlocks {
+    fn allocate(&self) -> BoxFuture<'static, Result<Range<i64>, ErrorCode>> {
+        let (store, id) = (self.store.clone(), self.broker_id);
+        Box::pin(async move {
+            match store.allocate_producer_id_block(id).await {
+                Ok(block) => Ok(block.start..block.end + 1),
+                Err(error) => {
+                    tracing::error!(target: "kafka.coordinator.transaction.ProducerIdManager", "No block of producer ids: {error}");
+                    Err(ErrorCode::UnknownServerError)
                 }
             }
         })

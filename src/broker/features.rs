@@ -11,6 +11,11 @@ use crate::zk::{ZkEvent, paths};
 /// Data version while the znode is absent.
 pub const ABSENT: i64 = -1;
 
+/// Below protocol 2.7 it is not looked at.
+pub fn nobody_follows() -> watch::Receiver<i64> {
+    watch::channel(ABSENT).1
+}
+
 /// Reads `/feature` once and keeps following it. The receiver holds its data version.
 pub async fn follow(store: Arc<Store>) -> Result<watch::Receiver<i64>, StoreError> {
     let mut events = store.zk().events();

@@ -94,7 +94,7 @@ pub fn controller(cfg: &BrokerConfig, broker_id: i32) -> ControllerConfig {
     ControllerConfig {
         broker_id,
         inter_broker_listener: cfg.control_plane_listener().unwrap_or(cfg.inter_broker_listener()).to_owned(),
-        inter_broker_protocol: cfg.string("inter.broker.protocol.version").to_owned(),
+        inter_broker_protocol: cfg.protocol_version(),
         delete_topic_enable: cfg.bool("delete.topic.enable"),
         auto_leader_rebalance: cfg.bool("auto.leader.rebalance.enable"),
         imbalance_check_interval: millis(cfg.long("leader.imbalance.check.interval.seconds").saturating_mul(1000)),
@@ -113,7 +113,25 @@ pub fn registration(cfg: &BrokerConfig, bound: &HashMap<String, u16>, now_ms: i6
             port => i32::from(port),
         },
     });
-    BrokerRegistration::new(endpoints.collect(), cfg.opt_string("broker.rack").map(str::to_owned), now_ms)
+    let ibp = cfg.protocol_version();
+    let version = match () {
+        () if ibp.at_least("2.7-IV0") => 5,
+        () if ibp.at_least("0.10.0-IV1") => 4,
+        () => 2,
+    };
+    let rack = cfg.opt_string("broker.rack").map(str::to_owned);
+    BrokerRegistration { version, ..BrokerRegistration::new(endpoints.collect(), rack, now_ms) }
+}
+
+/// Version of ControlledShutdown.
+pub fn controlled_shutdown_version(cfg: &BrokerConfig) -> i16 {
+    let ibp = cfg.protocol_version();
+    match () {
+        () if ibp.at_least("2.4-IV1") => 3,
+        () if ibp.at_least("2.2-IV0") => 2,
+        () if ibp.at_least("0.9.0") => 1,
+        () => 0,
+    }
 }
 
 /// What Java's `InetAddress.getLocalHost().getCanonicalHostName()` gives: the machine's name.

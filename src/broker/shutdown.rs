@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::settings;
 use super::startup::Broker;
 
 const LOGGER: &str = "kafka.server.KafkaServer";
@@ -14,8 +15,9 @@ impl Broker {
         tracing::info!(target: LOGGER, "{name} shutting down");
         if self.config.bool("controlled.shutdown.enable") {
             let backoff = u64::try_from(self.config.long("controlled.shutdown.retry.backoff.ms")).unwrap_or(0);
+            let version = settings::controlled_shutdown_version(&self.config);
             let retries = self.config.int("controlled.shutdown.max.retries");
-            self.to_controller.shut_down(retries, Duration::from_millis(backoff)).await;
+            self.to_controller.shut_down(version, retries, Duration::from_millis(backoff)).await;
         }
         self.stopping.send_replace(true);
         for follower in &self.followers {

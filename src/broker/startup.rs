@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::config_changes::ConfigChanges;
-use super::controller_channel::{ControllerBlocks, ControllerChannel, IsrChannel};
+use super::controller_channel::{ControllerBlocks, ControllerChannel, IsrChannel, OwnBlocks};
 use super::offsets_log::ReplicatedOffsets;
 use super::{features, hooks, identity, log_dirs, settings, tasks};
 use crate::api::{Api, ApiSettings};
@@ -26,10 +26,11 @@ use crate::quota::{ReplicationQuotas, Windows};
 use crate::replica::ReplicaTable;
 use crate::replica::fetcher::{FetcherManager, FetcherSettings};
 use crate::replica::isr_manager::IsrManager;
+use crate::replica::isr_writer;
 use crate::replica::session::FetchSessions;
 use crate::replica::table::ReplicaSettings;
 use crate::topic::GROUP_METADATA_TOPIC;
-use crate::txn::producer_ids::ProducerIds;
+use crate::txn::producer_ids::{BlockSource, ProducerIds};
 use crate::util::clock;
 use crate::util::disk::{Disk, RealDisk};
 use crate::zk::json::BrokerRegistration;
@@ -91,7 +92,10 @@ impl Broker {
         identity.write(disk.as_ref(), clock::now_ms())?;
         let recovered = logs.clone();
         drop(tokio::task::spawn_blocking(move || recovered.keep_recovered()));
-        let features = features::follow(store.clone()).await.context("cannot read /feature")?;
+        let features = match config.protocol_version().at_least("2.7-IV0") {
+            true => features::follow(store.clone()).await.context("cannot read /feature")?,
+            false => features::nobody_follows(),
+        };
         let metadata = Arc::new(MetadataCache::new());
 
         let limits = Arc::new(settings::listeners(&config));
@@ -110,7 +114,7 @@ impl Broker {
             Arc::new(ControllerChannel::new(id, metadata.clone(), controller.clone(), listener, timeout))
         };
         let to_controller = channel();
-        let (replicas, isr_sender) = start_replicas(&config, id, &logs, &metadata, &controller, channel());
+        let (replicas, isr_sender) = start_replicas(&config, id, &logs, &metadata, &controller, channel(), &store);
         let offsets = ReplicatedOffsets {
             replicas: replicas.clone(),
             required_acks: i16::try_from(config.int("offsets.commit.required.acks")).unwrap_or(-1),
@@ -119,6 +123,10 @@ impl Broker {
         let groups =
             GroupCoordinator::start(settings::groups(&config, id), Arc::new(offsets), Arc::new(SystemClock::new()));
         let patience = millis(config.int("request.timeout.ms"));
+        let blocks: Arc<dyn BlockSource> = match config.protocol_version().at_least("3.0-IV0") {
+            true => Arc::new(ControllerBlocks(channel())),
+            false => Arc::new(OwnBlocks { broker_id: id, store: store.clone() }),
+        };
         let api = Arc::new(Api {
             settings: ApiSettings {
                 fetch_max_bytes: config.int("fetch.max.bytes"),
@@ -133,7 +141,7 @@ impl Broker {
                 usize::try_from(config.int("max.incremental.fetch.session.cache.slots")).unwrap_or(0),
             ),
             groups: groups.clone(),
-            producer_ids: Arc::new(ProducerIds::new(Arc::new(ControllerBlocks(channel())), patience)),
+            producer_ids: Arc::new(ProducerIds::new(blocks, patience)),
             controller: controller.clone(),
             store: store.clone(),
             creating: Default::default(),
@@ -289,7 +297,7 @@ fn start_controller(
     let channel = NetworkChannel::new(
         id,
         &controller_config.inter_broker_listener,
-        &controller_config.inter_broker_protocol,
+        controller_config.inter_broker_protocol,
         plain_connector(id, timeout),
     );
     Controller::start(ControllerDeps {
@@ -309,6 +317,7 @@ fn start_replicas(
     metadata: &Arc<MetadataCache>,
     controller: &ControllerHandle,
     channel: Arc<ControllerChannel>,
+    store: &Arc<Store>,
 ) -> (Arc<ReplicaTable>, JoinHandle<()>) {
     let isr_changes = Arc::new(IsrManager::new(id, metadata.clone()));
     let handle = controller.clone();
@@ -320,7 +329,11 @@ fn start_replicas(
         FetcherManager::new(FetcherSettings::of(config, id), metadata.clone(), Arc::new(move || handle.broker_epoch()))
             .with_quota(quotas.follower.clone());
     let settings = ReplicaSettings { broker_id: id, max_lag_ms: config.long("replica.lag.time.max.ms") };
-    let sender = tokio::spawn(isr_changes.clone().run(Arc::new(IsrChannel(channel))));
+    let ibp = config.protocol_version();
+    let sender = match ibp.at_least("2.7-IV2") {
+        true => tokio::spawn(isr_changes.clone().run(Arc::new(IsrChannel(channel)), ibp.at_least("2.8-IV0"))),
+        false => tokio::spawn(isr_writer::run(isr_changes.clone(), store.clone())),
+    };
     let table = ReplicaTable::new(settings, logs.clone(), metadata.clone(), Arc::new(fetchers), isr_changes);
     (Arc::new(table.with_quotas(quotas)), sender)
 }

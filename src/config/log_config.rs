@@ -62,6 +62,8 @@ pub struct LogConfig {
     pub preallocate: bool,
     /// The record format that appends are written in: 2, unless the inter-broker protocol is older than 3.0.
     pub record_version: i8,
+    /// Whether the inter-broker protocol is 2.1 or later.
+    pub zstd_allowed: bool,
     pub timestamp_type: TimestampType,
     /// How far before now a timestamp may lie; takes the place of `message.timestamp.difference.max.ms` too.
     pub timestamp_before_max_ms: i64,
@@ -113,6 +115,7 @@ impl LogConfig {
             min_insync_replicas: values.int("min.insync.replicas"),
             compression: compression(values.text("compression.type")),
             preallocate: values.bool("preallocate"),
+            zstd_allowed: ibp.at_least("2.1-IV0"),
             record_version: record_version(values.text("message.format.version"), ibp)?,
             timestamp_type: match values.text("message.timestamp.type") {
                 "LogAppendTime" => TimestampType::LogAppendTime,

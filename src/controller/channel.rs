@@ -18,6 +18,7 @@ use super::context::Broker;
 use super::events::{Event, EventQueue};
 use super::versions::ControlVersions;
 use crate::client::{ClientError, Connection};
+use crate::config::ProtocolVersion;
 use crate::topic::TopicPartition;
 
 /// Pause between two attempts to send.
@@ -79,11 +80,16 @@ impl Drop for Sender {
 }
 
 impl NetworkChannel {
-    pub fn new(me: i32, listener: &str, inter_broker_protocol: &str, connector: Connector) -> NetworkChannel {
+    pub fn new(
+        me: i32,
+        listener: &str,
+        inter_broker_protocol: ProtocolVersion,
+        connector: Connector,
+    ) -> NetworkChannel {
         NetworkChannel {
             me,
             listener: listener.to_owned(),
-            versions: ControlVersions::for_ibp(inter_broker_protocol),
+            versions: ControlVersions::of(inter_broker_protocol),
             connector,
             senders: HashMap::new(),
         }

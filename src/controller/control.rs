@@ -43,7 +43,7 @@ impl ControlLoop {
     pub fn new(deps: ControllerDeps, queue: EventQueue, shared: Arc<Shared>) -> ControlLoop {
         let settings = BatchSettings {
             me: deps.config.broker_id,
-            versions: ControlVersions::for_ibp(&deps.config.inter_broker_protocol),
+            versions: ControlVersions::of(deps.config.inter_broker_protocol),
             inter_broker_listener: deps.config.inter_broker_listener.clone(),
         };
         ControlLoop {
@@ -147,6 +147,7 @@ impl ControlLoop {
             Event::TopicDeletion => self.topic_deletion().await,
             Event::LogDirEventNotification => self.log_dir_events().await,
             Event::IsrChangeNotification => self.isr_changes().await,
+            Event::ReassignedPartitionState(partition) => self.on_reassigned_state(&partition).await,
             Event::ZkPartitionReassignment => self.zk_reassignment().await.map(|_| ()),
             Event::AutoPreferredReplicaLeaderElection => self.auto_rebalance().await,
             Event::UncleanLeaderElectionEnable => {

@@ -78,6 +78,8 @@ pub enum Event {
     TopicDeletion,
     LogDirEventNotification,
     IsrChangeNotification,
+    /// The state of a partition that is being reassigned, with leaders that write it themselves.
+    ReassignedPartitionState(TopicPartition),
     ZkPartitionReassignment,
     AutoPreferredReplicaLeaderElection,
     UncleanLeaderElectionEnable,
@@ -123,6 +125,9 @@ impl Event {
                 if **path == *paths::CONTROLLER {
                     return Some(Event::ControllerChange);
                 }
+                if let Some(partition) = paths::partition_of_state(path) {
+                    return Some(Event::ReassignedPartitionState(partition));
+                }
                 let (parent, name) = path.rsplit_once('/')?;
                 match parent {
                     paths::BROKER_IDS => Some(Event::BrokerModifications(name.parse().ok()?)),
@@ -158,6 +163,7 @@ impl Event {
             Event::TopicDeletion => "TopicDeletion",
             Event::LogDirEventNotification => "LogDirEventNotification",
             Event::IsrChangeNotification => "IsrChangeNotification",
+            Event::ReassignedPartitionState(_) => "PartitionReassignmentIsrChange",
             Event::ZkPartitionReassignment => "ZkPartitionReassignment",
             Event::AutoPreferredReplicaLeaderElection => "AutoPreferredReplicaLeaderElection",
             Event::UncleanLeaderElectionEnable => "UncleanLeaderElectionEnable",

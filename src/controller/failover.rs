@@ -134,8 +134,19 @@ impl ControlLoop {
         Ok(None)
     }
 
+    /// Answers the data version of `/feature` that its broker must see before it goes on.
+    async fn set_up_features(&self) -> ControllerResult<Option<i32>> {
+        let versions = self.settings.versions;
+        if versions.features {
+            return self.znodes.enable_features(versions.feature_znode).await;
+        }
+        // Nobody follows it with this protocol.
+        self.znodes.disable_features(versions.feature_znode).await?;
+        Ok(None)
+    }
+
     async fn on_failover(&mut self) -> ControllerResult {
-        if let Some(version) = self.znodes.enable_features().await? {
+        if let Some(version) = self.set_up_features().await? {
             self.hooks.await_feature_version(version).await.map_err(ControllerError::Broker)?;
         }
         self.info("Deleting log dir event notifications");

@@ -14,6 +14,7 @@ use super::channel::ControlChannel;
 use super::context::ControllerStats;
 use super::control::ControlLoop;
 use super::events::{ElectionAnswer, ElectionTrigger, ElectionType, Event, EventQueue, Reply};
+use crate::config::ProtocolVersion;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::{
     AllocateProducerIdsRequest, AllocateProducerIdsResponse, AlterPartitionReassignmentsRequest,
@@ -34,7 +35,7 @@ pub struct ControllerConfig {
     /// `inter.broker.listener.name` (or what `security.inter.broker.protocol` stands for).
     pub inter_broker_listener: String,
     /// `inter.broker.protocol.version`.
-    pub inter_broker_protocol: String,
+    pub inter_broker_protocol: ProtocolVersion,
     /// `delete.topic.enable`.
     pub delete_topic_enable: bool,
     /// `auto.leader.rebalance.enable`.

@@ -135,6 +135,15 @@ impl ControlLoop {
         Ok(())
     }
 
+    /// The state of a partition has changed: perhaps its leader has let the last new replica in.
+    pub async fn on_reassigned_state(&mut self, partition: &TopicPartition) -> ControllerResult {
+        if !self.ctx.being_reassigned.contains(partition) {
+            return Ok(());
+        }
+        self.store().watch_partition_state(partition).await?;
+        self.maybe_complete_reassignment(partition).await
+    }
+
     async fn reassignment_complete(
         &self,
         partition: &TopicPartition,
@@ -193,6 +202,9 @@ impl ControlLoop {
             self.stop_removed_replicas(partition, &unneeded).await?;
         }
         self.ctx.being_reassigned.insert(partition.clone());
+        if !self.settings.versions.leaders_ask {
+            self.store().watch_partition_state(partition).await?;
+        }
         Ok(())
     }
 

@@ -13,6 +13,7 @@ use super::channel::ControlChannel;
 use super::context::{Broker, BrokerEndpoint};
 use super::events::{Event, EventQueue};
 use super::{Controller, ControllerConfig, ControllerDeps, ControllerHandle, ControllerHooks};
+use crate::config::ProtocolVersion;
 use crate::protocol::codec::StrBytes;
 use crate::protocol::messages::alter_partition_request::{BrokerState, PartitionData, TopicData};
 use crate::protocol::messages::leader_and_isr_response::{LeaderAndIsrPartitionError, LeaderAndIsrTopicError};
@@ -200,7 +201,7 @@ impl Member {
         let mut config = ControllerConfig {
             broker_id: id,
             inter_broker_listener: "PLAINTEXT".to_owned(),
-            inter_broker_protocol: "3.7-IV4".to_owned(),
+            inter_broker_protocol: ProtocolVersion::parse("3.7-IV4").unwrap(),
             delete_topic_enable: true,
             auto_leader_rebalance: false,
             imbalance_check_interval: Duration::from_secs(300),

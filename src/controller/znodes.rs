@@ -244,10 +244,10 @@ impl Znodes {
 
     // What only a controller does.
 
-    /// Makes sure that `/feature` says "enabled" in the newest form. Answers the data version written, `None` if
+    /// Makes sure that `/feature` says "enabled" in this format version. Answers the data version written, `None` if
     /// nothing had to be.
-    pub async fn enable_features(&self) -> ControllerResult<Option<i32>> {
-        let enabled = FeatureZnode::enabled();
+    pub async fn enable_features(&self, format: i32) -> ControllerResult<Option<i32>> {
+        let enabled = FeatureZnode::empty(format, FeatureStatus::Enabled);
         let Some((found, _)) = self.store.feature(false).await? else {
             tracing::info!(target: TARGET, "Creating FeatureZNode at path: {} with contents: {enabled:?}", paths::FEATURE);
             self.store.create_feature(&enabled).await?;
@@ -263,6 +263,17 @@ impl Znodes {
         }
         tracing::info!(target: TARGET, "Updating FeatureZNode at path: {} with contents: {wanted:?}", paths::FEATURE);
         Ok(Some(self.store.set_feature(&wanted).await?))
+    }
+
+    /// Makes sure that `/feature` says "disabled" and lists nothing.
+    pub async fn disable_features(&self, format: i32) -> ControllerResult {
+        let disabled = FeatureZnode::empty(format, FeatureStatus::Disabled);
+        match self.store.feature(false).await? {
+            None => self.store.create_feature(&disabled).await?,
+            Some((found, _)) if found == disabled => {}
+            Some(_) => drop(self.store.set_feature(&disabled).await?),
+        }
+        Ok(())
     }
 
     /// What `/admin/reassign_partitions` asks for; nothing if it is missing or cannot be read.

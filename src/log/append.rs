@@ -73,6 +73,7 @@ pub(super) fn append_rules(config: &LogConfig) -> AppendRules {
         timestamp_after_max_ms: config.timestamp_after_max_ms,
         compacted: config.cleanup_compact,
         max_message_bytes: config.max_message_bytes,
+        zstd_allowed: config.zstd_allowed,
         ..AppendRules::default()
     }
 }

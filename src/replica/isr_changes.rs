@@ -16,6 +16,8 @@ pub struct IsrProposal {
     pub tp: TopicPartition,
     /// Nil when the topic has none.
     pub topic_id: Uuid,
+    /// Of the controller that made the leader.
+    pub controller_epoch: i32,
     pub leader_epoch: i32,
     pub partition_epoch: i32,
     /// The set as it would be, with the broker epoch of each member as of its last fetch; -1 when that is not known.
@@ -109,6 +111,7 @@ impl Partition {
         IsrProposal {
             tp: self.tp.clone(),
             topic_id: self.log().and_then(|log| log.topic_id()).unwrap_or_default(),
+            controller_epoch: role.controller_epoch,
             leader_epoch: role.leader_epoch,
             partition_epoch: role.partition_epoch,
             members: members.map(|id| (id, followers.get(&id).map_or(-1, |f| f.broker_epoch))).collect(),

@@ -25,7 +25,7 @@ use crate::util::clock;
 
 const TARGET: &str = "kafka.server.DefaultAlterPartitionManager";
 /// Pause after an answer that settled nothing.
-const RETRY: Duration = Duration::from_millis(50);
+pub(super) const RETRY: Duration = Duration::from_millis(50);
 /// First version that names topics by id.
 const TOPIC_IDS: i16 = 2;
 /// First version with broker epochs of the members.
@@ -95,15 +95,45 @@ impl IsrManager {
         partition.on_isr_answer(proposal, answer, &|id| image.is_alive(id), clock::now_ms())
     }
 
-    /// Sends proposals for the life of the broker.
-    pub async fn run(self: Arc<Self>, controller: Arc<dyn ToController>) {
+    pub(super) fn broker_id(&self) -> i32 {
+        self.broker_id
+    }
+
+    /// Resolves when proposals have come.
+    pub(super) async fn changed(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Lets those who wait for changes look again.
+    pub(super) fn try_again(&self) {
+        self.wake.notify_one();
+    }
+
+    /// All proposals without an answer.
+    pub(super) fn waiting(&self) -> Vec<IsrProposal> {
+        self.items.lock().values().map(|item| item.proposal.clone()).collect()
+    }
+
+    /// Gives a proposal's partition its answer. What is to be tried again stays among the waiting.
+    pub(super) fn settle(&self, proposal: &IsrProposal, answer: Result<CommittedIsr, ErrorCode>) -> Verdict {
+        let item = self.items.lock().remove(&proposal.tp);
+        let Some(item) = item else { return Verdict::Settled };
+        let verdict = self.answer(&item.partition, &item.proposal, answer);
+        if verdict == Verdict::Retry {
+            self.submit(&item.partition, item.proposal);
+        }
+        verdict
+    }
+
+    /// Sends proposals for the life of the broker. `topic_ids`: the controller may be asked by topic id.
+    pub async fn run(self: Arc<Self>, controller: Arc<dyn ToController>, topic_ids: bool) {
         loop {
-            let proposals: Vec<IsrProposal> = self.items.lock().values().map(|item| item.proposal.clone()).collect();
+            let proposals = self.waiting();
             if proposals.is_empty() {
                 self.wake.notified().await;
                 continue;
             }
-            let ids = proposals.iter().all(|p| !p.topic_id.is_nil());
+            let ids = topic_ids && proposals.iter().all(|p| !p.topic_id.is_nil());
             let max_version = if ids { MEMBER_EPOCHS } else { TOPIC_IDS - 1 };
             let (me, epoch) = (self.broker_id, controller.broker_epoch());
             let sent = proposals.clone();
@@ -129,11 +159,8 @@ impl IsrManager {
         let answers = answers(sent, version, response);
         let mut all_settled = true;
         for (tp, answer) in answers {
-            let Some(item) = self.items.lock().remove(&tp) else { continue };
-            if self.answer(&item.partition, &item.proposal, answer) == Verdict::Retry {
-                all_settled = false;
-                self.submit(&item.partition, item.proposal);
-            }
+            let Some(proposal) = sent.iter().find(|p| p.tp == tp) else { continue };
+            all_settled &= self.settle(proposal, answer) == Verdict::Settled;
         }
         // What the controller said nothing about is still among the items.
         all_settled && sent.iter().all(|p| self.items.lock().get(&p.tp).is_none_or(|item| item.proposal != *p))

@@ -4,7 +4,7 @@
 //! - [`table`]: all of them, by topic and index; LeaderAndIsr and StopReplica are applied in [`control`].
 //! - [`waiters`]: produce requests that wait for the high watermark, fetches that wait for data.
 //! - [`fetcher`]: following other leaders, on logs as [`following`] lends them out.
-//! - [`isr_changes`]: who is in sync; [`isr_manager`] takes that to the controller.
+//! - [`isr_changes`]: who is in sync; [`isr_manager`] takes that to the controller, or [`isr_writer`] to ZooKeeper.
 //! - [`preferred`]: sending consumers to a replica near them.
 //! - [`fetch`]: reading many partitions within the limits of one request; [`session`]: KIP-227 sessions.
 //!
@@ -19,6 +19,7 @@ mod following;
 pub mod isr;
 pub mod isr_changes;
 pub mod isr_manager;
+pub mod isr_writer;
 pub mod partition;
 pub mod preferred;
 pub mod session;

@@ -41,7 +41,7 @@ pub struct LeaderAndIsr {
 /// The role of the replica in one leader epoch.
 #[derive(Clone, Debug)]
 pub(super) struct Role {
-    controller_epoch: i32,
+    pub(super) controller_epoch: i32,
     pub(super) leader: Option<i32>,
     pub(super) leader_epoch: i32,
     pub(super) partition_epoch: i32,

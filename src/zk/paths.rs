@@ -2,6 +2,8 @@
 //!
 //! Answers to the path half of Kafka's `ZkData`, and to `Sanitizer`. A leaf without state.
 
+use crate::topic::TopicPartition;
+
 pub const CONTROLLER: &str = "/controller";
 pub const CONTROLLER_EPOCH: &str = "/controller_epoch";
 pub const CLUSTER_ID: &str = "/cluster/id";
@@ -70,6 +72,12 @@ pub fn topic_partition(topic: &str, partition: i32) -> String {
 
 pub fn partition_state(topic: &str, partition: i32) -> String {
     format!("{TOPICS}/{topic}/partitions/{partition}/state")
+}
+
+/// The partition whose state a path is.
+pub fn partition_of_state(path: &str) -> Option<TopicPartition> {
+    let (topic, partition) = path.strip_prefix(TOPICS)?.strip_prefix('/')?.split_once("/partitions/")?;
+    Some(TopicPartition::new(topic, partition.strip_suffix("/state")?.parse().ok()?))
 }
 
 pub fn delete_topic(topic: &str) -> String {

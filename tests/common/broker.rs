@@ -286,8 +286,19 @@ impl Broker {
         self.launch()
     }
 
+    /// Sends a signal. After SIGSTOP nothing of the process runs any more.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.pid().cast_signed()), signal).expect("a signal to our own child");
+        if signal == Signal::SIGSTOP {
+            // One thread is told, which stops the others when it gets to run.
+            eventually("all threads have stopped", PATIENCE, || self.is_stopped().then_some(()));
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("a live process").flatten();
+        let state = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+        threads.map(state).all(|status| status.lines().any(|line| line.starts_with("State:\tT")))
     }
 
     fn proc_status(&self, field: &str) -> u64 {

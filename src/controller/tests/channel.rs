@@ -10,6 +10,7 @@ use super::super::channel::{ControlChannel, NetworkChannel, plain_connector};
 use super::super::context::Broker;
 use super::super::events::{Event, EventQueue};
 use super::super::testing::broker;
+use crate::config::ProtocolVersion;
 use crate::protocol::messages::{StopReplicaRequest, UpdateMetadataRequest};
 use crate::topic::TopicPartition;
 
@@ -39,7 +40,7 @@ async fn setup() -> (TcpListener, NetworkChannel, Broker, EventQueue) {
     node.endpoints[0].host = "127.0.0.1".to_owned();
     node.endpoints[0].port = i32::from(listener.local_addr().unwrap().port());
     let connector = plain_connector(3, Duration::from_secs(5));
-    let channel = NetworkChannel::new(3, "PLAINTEXT", "3.7", connector);
+    let channel = NetworkChannel::new(3, "PLAINTEXT", ProtocolVersion::parse("3.7").unwrap(), connector);
     (listener, channel, node, EventQueue::default())
 }
 

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::super::testing::{Member, state, state_json, znode};
+use crate::config::ProtocolVersion;
+use crate::controller::ControllerConfig;
 use crate::protocol::ErrorCode;
 use crate::protocol::codec::StrBytes;
 use crate::protocol::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
@@ -10,7 +12,7 @@ use crate::protocol::messages::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, BrokerId, TopicName,
 };
 use crate::topic::TopicPartition;
-use crate::zk::json::{PreferredElection, Reassignment};
+use crate::zk::json::{PartitionState, PreferredElection, Reassignment};
 use crate::zk::twin::Twin;
 use crate::zk::{CreateMode, Zk};
 
@@ -37,6 +39,25 @@ fn codes(answer: &AlterPartitionReassignmentsResponse) -> Vec<ErrorCode> {
 fn topic_znode(twin: &Twin) -> (String, i32) {
     let (data, version) = znode(twin, "/brokers/topics/t1").unwrap();
     (data.replace(r#""topic_id":"cURbIGnKSw2dKzEkAHCzvA","#, ""), version)
+}
+
+/// Leaders of the old protocol tell the controller of their changes seconds later; it does not wait for that here.
+#[tokio::test]
+async fn a_leader_that_writes_its_in_sync_set_itself_completes_a_reassignment() {
+    let twin = Twin::new();
+    let old = |config: &mut ControllerConfig| config.inter_broker_protocol = ProtocolVersion::parse("2.6").unwrap();
+    let b0 = Member::start_with(&twin, 0, old).await;
+    let (_b1, _b2) = (Member::start_with(&twin, 1, old).await, Member::start_with(&twin, 2, old).await);
+    b0.create_topic("t1", &[&[0, 1]]).await;
+    assert_eq!(codes(&reassign(&b0, "t1", &[Some(&[0, 2])]).await), [ErrorCode::None]);
+    let (_, version) = state(&twin, "t1", 0);
+    let partition = TopicPartition::new("t1", 0);
+    for (number, isr) in [vec![0, 1], vec![0, 1, 2]].into_iter().enumerate() {
+        let written = PartitionState { leader: 0, leader_epoch: 1, isr, controller_epoch: 1, leader_recovery_state: 0 };
+        b0.store.write_isr(&partition, &written, version + i32::try_from(number).unwrap()).await.unwrap();
+        b0.settle().await;
+        assert_eq!(topic_znode(&twin).0.contains(r#""0":[0,2]"#), number == 1, "{:?}", topic_znode(&twin));
+    }
 }
 
 #[tokio::test]

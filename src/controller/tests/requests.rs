@@ -7,6 +7,7 @@ use super::super::batch::{BatchSettings, ControlRequest, RequestBatch};
 use super::super::context::{Broker, BrokerEndpoint, ControllerContext};
 use super::super::testing::describe;
 use super::super::versions::ControlVersions;
+use crate::config::ProtocolVersion;
 use crate::protocol::codec::{Decodable, Encodable};
 use crate::protocol::messages::UpdateMetadataRequest;
 use crate::topic::{TopicPartition, id_from_text};
@@ -45,7 +46,7 @@ fn cluster(epochs: [i64; 3]) -> (ControllerContext, BatchSettings) {
     }));
     let settings = BatchSettings {
         me: 0,
-        versions: ControlVersions::for_ibp("3.7"),
+        versions: ControlVersions::of(ProtocolVersion::parse("3.7").unwrap()),
         inter_broker_listener: "PLAINTEXT".to_owned(),
     };
     (ctx, settings)
@@ -121,7 +122,7 @@ fn later_entries_win_but_new_stays_new_and_the_unregistered_get_nothing() {
 fn every_version_a_protocol_asks_for_can_be_encoded() {
     for ibp in ["3.7", "3.3", "3.0", "2.8-IV0", "2.7", "2.4-IV0", "2.3", "1.1", "0.11.0", "0.10.2"] {
         let (mut ctx, mut settings) = cluster([1, 2, 3]);
-        settings.versions = ControlVersions::for_ibp(ibp);
+        settings.versions = ControlVersions::of(ProtocolVersion::parse(ibp).unwrap());
         let p = partition(&mut ctx, "t", "xqSENP7uQ0KxThdM1IrncA", &[0, 1], LeaderAndIsr::initial(0, vec![0, 1]));
         let mut batch = RequestBatch::new();
         batch.add_leader_and_isr(&ctx, &[0, 1], &p, true);

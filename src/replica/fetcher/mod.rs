@@ -138,7 +138,8 @@ pub struct FetcherSettings {
 pub struct FetcherVersions {
     pub fetch: i16,
     pub list_offsets: i16,
-    pub epochs: i16,
+    /// `None`: leaders of this version do not tell where epochs end, and logs are cut to their high watermark.
+    pub epochs: Option<i16>,
     /// Leaders of this version say in a fetch where a log departs from theirs.
     pub truncates_on_fetch: bool,
     /// Leaders of this version keep fetch sessions.
@@ -152,7 +153,7 @@ impl FetcherVersions {
         FetcherVersions {
             fetch: pick(FETCH),
             list_offsets: pick(LIST_OFFSETS),
-            epochs: pick(EPOCHS),
+            epochs: at_least("0.11.0-IV2").then(|| pick(EPOCHS)),
             truncates_on_fetch: at_least("2.7-IV1"),
             sessions: at_least("1.1-IV0"),
         }

@@ -52,9 +52,12 @@ pub struct SupportedFeature {
     pub max_version: i16,
 }
 
-/// The registration of a broker (format version 5). Its broker epoch is the znode's czxid, and not in here.
+/// The registration of a broker. Its broker epoch is the znode's czxid, and not in here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BrokerRegistration {
+    /// Of the format: 5, or what an older inter-broker protocol has. The rack is told from 3 on, security protocols from 4,
+    /// features from 5.
+    pub version: i32,
     pub endpoints: Vec<Endpoint>,
     pub rack: Option<String>,
     /// -1 for none.
@@ -66,7 +69,14 @@ pub struct BrokerRegistration {
 
 impl BrokerRegistration {
     pub fn new(endpoints: Vec<Endpoint>, rack: Option<String>, now_ms: i64) -> BrokerRegistration {
-        BrokerRegistration { endpoints, rack, jmx_port: -1, timestamp_ms: now_ms, features: BTreeMap::new() }
+        BrokerRegistration {
+            version: 5,
+            endpoints,
+            rack,
+            jmx_port: -1,
+            timestamp_ms: now_ms,
+            features: BTreeMap::new(),
+        }
     }
 
     /// The endpoint of a listener, by its upper-case name.
@@ -83,16 +93,20 @@ impl BrokerRegistration {
         let uris: Vec<String> = self.endpoints.iter().map(Endpoint::connection_string).collect();
         let plain = self.endpoints.iter().find(|e| e.security_protocol == "PLAINTEXT");
         let mut map = Map::new();
-        map.insert("features".to_owned(), Value::Object(features.collect()));
-        map.insert("listener_security_protocol_map".to_owned(), Value::Object(protocols.collect()));
+        if self.version >= 5 {
+            map.insert("features".to_owned(), Value::Object(features.collect()));
+        }
+        if self.version >= 4 {
+            map.insert("listener_security_protocol_map".to_owned(), Value::Object(protocols.collect()));
+        }
         map.insert("endpoints".to_owned(), json!(uris));
-        if let Some(rack) = &self.rack {
+        if let Some(rack) = self.rack.as_ref().filter(|_| self.version >= 3) {
             map.insert("rack".to_owned(), json!(rack));
         }
         map.insert("jmx_port".to_owned(), json!(self.jmx_port));
         map.insert("port".to_owned(), json!(plain.map_or(-1, |e| e.port)));
         map.insert("host".to_owned(), json!(plain.map(|e| &e.host)));
-        map.insert("version".to_owned(), json!(5));
+        map.insert("version".to_owned(), json!(self.version));
         map.insert("timestamp".to_owned(), json!(self.timestamp_ms.to_string()));
         bytes(&Value::Object(map))
     }
@@ -104,6 +118,7 @@ impl BrokerRegistration {
             return Err(JsonError::Version(version.into()));
         }
         Ok(BrokerRegistration {
+            version,
             endpoints: if version == 1 { vec![first_format(&map)?] } else { read_endpoints(&map)? },
             rack: map.get("rack").and_then(Value::as_str).map(str::to_owned),
             jmx_port: int(&map, "jmx_port")?,

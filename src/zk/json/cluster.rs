@@ -85,9 +85,9 @@ pub struct FeatureZnode {
 }
 
 impl FeatureZnode {
-    /// What a 3.7 controller writes: enabled, format version 2, no features.
-    pub fn enabled() -> FeatureZnode {
-        FeatureZnode { version: 2, status: FeatureStatus::Enabled, features: BTreeMap::new() }
+    /// What a controller writes: no features, since there are none in ZooKeeper mode.
+    pub fn empty(version: i32, status: FeatureStatus) -> FeatureZnode {
+        FeatureZnode { version, status, features: BTreeMap::new() }
     }
 
     pub fn encode(&self) -> Bytes {

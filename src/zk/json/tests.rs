@@ -141,7 +141,7 @@ fn controllers_features_and_blocks() {
     let old = ControllerZnode::decode(br#"{"version":1,"brokerid":3,"timestamp":"5"}"#).unwrap();
     assert_eq!((old.broker_id, old.is_kraft()), (3, false));
     assert!(ControllerZnode::decode(br#"{"brokerid":3,"kraftControllerEpoch":2}"#).unwrap().is_kraft());
-    assert_eq!(FeatureZnode::enabled().encode(), r#"{"features":{},"version":2,"status":1}"#);
+    assert_eq!(FeatureZnode::empty(2, FeatureStatus::Enabled).encode(), r#"{"features":{},"version":2,"status":1}"#);
     let v1 = r#"{"features":{"f":{"min_version_level":1,"max_version_level":3}},"version":1,"status":0}"#;
     assert_eq!(FeatureZnode::decode(v1.as_bytes()).unwrap().encode(), v1);
     let first = ProducerIdBlock::next(None, 1).unwrap();

@@ -81,6 +81,12 @@ impl Store {
         self.delete_notes(paths::LOG_DIR_EVENT_NOTIFICATION, names, epoch).await
     }
 
+    /// Tells the controller that these partitions' leaders have changed their isrs.
+    pub async fn notify_isr_changes(&self, partitions: &[TopicPartition]) -> Result<(), StoreError> {
+        let data = IsrChangeNotification { partitions: partitions.to_vec() }.encode();
+        self.create_notification(paths::ISR_CHANGE_NOTIFICATION, paths::ISR_CHANGE_PREFIX, data).await
+    }
+
     /// Names of the isr change notes, sorted.
     pub async fn isr_changes(&self, watch: bool) -> Result<Vec<String>, StoreError> {
         self.children(paths::ISR_CHANGE_NOTIFICATION, watch).await

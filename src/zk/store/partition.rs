@@ -1,4 +1,5 @@
-//! `/brokers/topics/<t>/partitions/<p>/state`: leaders and isrs, written by the controller only.
+//! `/brokers/topics/<t>/partitions/<p>/state`: leaders and isrs, written by the controller; isrs also by leaders whose
+//! inter-broker protocol is below 2.7-IV2.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -156,6 +157,23 @@ impl Store {
             sorted_out(tp, result.and_then(version))
         });
         written.collect()
+    }
+
+    /// Arms a watch for the next change of a state.
+    pub async fn watch_partition_state(&self, tp: &TopicPartition) -> Result<(), StoreError> {
+        self.exists(&paths::partition_state(&tp.topic, tp.partition), true).await.map(|_| ())
+    }
+
+    /// Overwrites a state if it still has the data version given; the new one. For leaders of the old protocol.
+    pub async fn write_isr(
+        &self,
+        tp: &TopicPartition,
+        state: &PartitionState,
+        version: i32,
+    ) -> Result<i32, StoreError> {
+        let path = paths::partition_state(&tp.topic, tp.partition);
+        let result = self.write_plain(Op::set_data(&*path, state.encode(), version)).await?;
+        Ok(stat_of(&path, &result)?.version)
     }
 }
 

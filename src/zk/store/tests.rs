@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::topic::TopicPartition;
 use crate::zk::json::{
-    Assignment, BrokerRegistration, Endpoint, EntityConfig, FeatureZnode, PartitionState, Reassignment, TopicZnode,
+    Assignment, BrokerRegistration, Endpoint, EntityConfig, FeatureStatus, FeatureZnode, PartitionState, Reassignment,
+    TopicZnode,
 };
 use crate::zk::twin::{Fault, Twin};
 use crate::zk::{ANY_VERSION, MultiError, OpResult, ZkEvent, ZkFuture};
@@ -483,7 +484,7 @@ async fn features_offsets_and_legacy_requests() {
     let f = fixture().await;
     let epoch = f.elected().await;
     assert_eq!(f.store.feature(false).await, Ok(None));
-    let feature = FeatureZnode::enabled();
+    let feature = FeatureZnode::empty(2, FeatureStatus::Enabled);
     f.store.create_feature(&feature).await.unwrap();
     assert_eq!(f.store.set_feature(&feature).await, Ok(1));
     assert_eq!(f.store.feature(false).await, Ok(Some((feature, 1))));

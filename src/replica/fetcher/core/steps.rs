@@ -53,7 +53,7 @@ impl FetcherCore {
     fn truncates_alone(&self, followed: &Followed) -> bool {
         self.settings.versions.truncates_on_fetch
             || followed.log.latest_epoch().is_none()
-            || self.settings.versions.epochs == 0
+            || self.settings.versions.epochs.is_none()
     }
 
     /// Cuts the logs that have nothing to ask about: to the initial offset, their high watermark.
@@ -70,6 +70,7 @@ impl FetcherCore {
     }
 
     fn epochs_request(&mut self, now_ms: i64) -> Option<Outgoing> {
+        let version = self.settings.versions.epochs?;
         let with_epoch =
             |(tp, p): (&TopicPartition, &Followed)| Some((tp.clone(), p.leader_epoch, p.log.latest_epoch()?));
         let asked: Vec<_> = self.ready_to(Phase::Truncating, now_ms).filter_map(with_epoch).collect();
@@ -78,7 +79,7 @@ impl FetcherCore {
         }
         let request = requests::epochs(&self.settings, &asked);
         self.in_flight = Some(InFlight::Epochs(asked));
-        Some(Outgoing::Epochs(self.settings.versions.epochs, request))
+        Some(Outgoing::Epochs(version, request))
     }
 
     fn offsets_request(&mut self, now_ms: i64) -> Option<Outgoing> {
