@@ -126,12 +126,16 @@ pub struct UpdateOutcome {
 }
 
 /// The cell that holds the current image and tells waiters of each swap.
+///
+/// A controller may tell a broker that has just started of some partitions before it tells it of all: one that takes
+/// office names only the brokers at first, and one that sees a broker come back at once moves its leaderships away
+/// first. Clients that are shown less than there is give up what they have in hand, so the cache knows what to expect.
 pub struct MetadataCache {
     image: ArcSwap<ClusterImage>,
-    write: Mutex<()>,
+    /// Orders writers; the topics, with how many partitions they have, that the image still lacks.
+    lacking: Mutex<HashMap<Arc<str>, usize>>,
+    whole: AtomicBool,
     swaps: watch::Sender<u64>,
-    /// See [`MetadataCache::is_informed`].
-    informed: AtomicBool,
 }
 
 impl Default for MetadataCache {
@@ -144,9 +148,37 @@ impl MetadataCache {
     pub fn new() -> MetadataCache {
         MetadataCache {
             image: ArcSwap::from_pointee(ClusterImage::default()),
-            write: Mutex::new(()),
+            lacking: Mutex::new(HashMap::new()),
+            whole: AtomicBool::new(true),
             swaps: watch::Sender::new(0),
-            informed: AtomicBool::new(false),
+        }
+    }
+
+    /// Topics that are there, by ZooKeeper, with how many partitions they have. The image is not whole until the
+    /// controller has told of all of them.
+    pub fn expect(&self, topics: impl IntoIterator<Item = (Arc<str>, usize)>) {
+        let mut lacking = self.lacking.lock();
+        lacking.extend(topics);
+        self.whole.store(false, Ordering::Release);
+        self.note_what_came(&mut lacking);
+    }
+
+    /// Whether the controller has told of everything that was to be expected.
+    pub fn is_whole(&self) -> bool {
+        self.whole.load(Ordering::Acquire) && !self.image.load().brokers.is_empty()
+    }
+
+    /// Takes what is known for all there is.
+    pub fn expect_no_more(&self) {
+        self.lacking.lock().clear();
+        self.whole.store(true, Ordering::Release);
+    }
+
+    fn note_what_came(&self, lacking: &mut HashMap<Arc<str>, usize>) {
+        let image = self.image.load();
+        lacking.retain(|name, count| image.topic(name).is_none_or(|topic| topic.partitions.len() < *count));
+        if lacking.is_empty() {
+            self.whole.store(true, Ordering::Release);
         }
     }
 
@@ -175,19 +207,10 @@ impl MetadataCache {
         }
     }
 
-    /// Whether the controller has told about the whole cluster since this broker started.
-    pub fn is_informed(&self) -> bool {
-        self.informed.load(Ordering::Relaxed)
-    }
-
-    pub fn set_informed(&self) {
-        self.informed.store(true, Ordering::Relaxed);
-    }
-
     /// Applies an UpdateMetadata (all versions): brokers are replaced, named partitions are put or removed,
     /// everything else stays (spec 5.1).
     pub fn apply(&self, request: &UpdateMetadataRequest) -> UpdateOutcome {
-        let _order = self.write.lock();
+        let mut lacking = self.lacking.lock();
         let mut next = ClusterImage::clone(&self.image.load());
         let mut outcome = UpdateOutcome::default();
         next.controller_id = (*request.controller_id >= 0).then_some(*request.controller_id);
@@ -205,6 +228,9 @@ impl MetadataCache {
             next.put(name, topic);
         }
         self.image.store(Arc::new(next));
+        if !self.whole.load(Ordering::Acquire) {
+            self.note_what_came(&mut lacking);
+        }
         self.swaps.send_modify(|n| *n += 1);
         outcome
     }
@@ -309,7 +335,7 @@ pub fn topic_names(image: &ClusterImage, internal: bool) -> HashSet<Arc<str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::messages::update_metadata_request::UpdateMetadataTopicState;
+    use crate::protocol::messages::update_metadata_request::{UpdateMetadataBroker, UpdateMetadataTopicState};
     use crate::protocol::messages::{BrokerId, TopicName};
 
     fn update(topic: &'static str, id: Uuid, partitions: &[(i32, i32)]) -> UpdateMetadataRequest {
@@ -349,5 +375,36 @@ mod tests {
         cache.apply(&update("t", Uuid::from_u128(2), &[(0, 1)]));
         assert!(cache.image().topic_by_id(Uuid::from_u128(1)).is_none());
         assert_eq!(cache.image().topic_id("t"), Uuid::from_u128(2));
+    }
+    #[test]
+    fn the_image_is_whole_when_everything_expected_was_told() {
+        let brokers = |request: UpdateMetadataRequest| {
+            let broker = UpdateMetadataBroker::default().with_id(BrokerId(1));
+            request.with_live_brokers(vec![broker])
+        };
+        let cache = MetadataCache::new();
+        assert!(!cache.is_whole(), "nobody is there");
+        cache.expect([(Arc::from("t"), 2), (Arc::from("u"), 1)]);
+        // What controllers tell first: the brokers alone, and leaders that move because we were away.
+        cache.apply(&brokers(UpdateMetadataRequest::default()));
+        cache.apply(&brokers(update("t", Uuid::from_u128(1), &[(1, 1)])));
+        cache.apply(&brokers(update("u", Uuid::from_u128(2), &[(0, 1)])));
+        assert!(!cache.is_whole(), "one partition of t is not known");
+        cache.apply(&brokers(update("t", Uuid::from_u128(1), &[(0, 1)])));
+        assert!(cache.is_whole());
+        // It stays so when topics go.
+        cache.apply(&brokers(update("u", Uuid::from_u128(2), &[(0, LEADER_DURING_DELETE)])));
+        assert!(cache.is_whole());
+
+        let empty = MetadataCache::new();
+        empty.expect([]);
+        empty.apply(&brokers(UpdateMetadataRequest::default()));
+        assert!(empty.is_whole(), "there is nothing to be told");
+
+        let given_up = MetadataCache::new();
+        given_up.expect([(Arc::from("being deleted"), 1)]);
+        given_up.apply(&brokers(UpdateMetadataRequest::default()));
+        given_up.expect_no_more();
+        assert!(given_up.is_whole());
     }
 }

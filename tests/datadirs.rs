@@ -13,6 +13,7 @@ use std::process::Command;
 use bytes::Bytes;
 use common::Broker;
 use common::admin::EARLIEST;
+use common::broker::Kind;
 use common::consume::{READ_COMMITTED, READ_UNCOMMITTED};
 use common::znodes::Znodes;
 use ottla::record::{Batch, Record, TimestampType};
@@ -37,8 +38,14 @@ fn open(archive: &str, prepare: impl FnOnce(&Broker)) -> Broker {
 
 fn forget_meta_properties(broker: &Broker) {
     let _ = fs::remove_file(broker.data_dir().join("meta.properties"));
-    // A coordinator would end the transactions in it.
-    datadir::remove(&broker.data_dir(), "__transaction_state");
+    forget_open_transactions(broker);
+}
+
+/// Kafka's coordinator ends transactions that are open for too long, as soon as it is in office.
+fn forget_open_transactions(broker: &Broker) {
+    if broker.kind() == Kind::Kafka {
+        datadir::remove(&broker.data_dir(), "__transaction_state");
+    }
 }
 
 fn expected(json: &str) -> Value {
@@ -150,7 +157,11 @@ fn log_append_time() {
 
 #[test]
 fn transactions_of_a_running_broker_one_of_them_open() {
-    check(&open("b-txn", forget_meta_properties), "dd-txn.json");
+    let broker = open("b-txn", forget_meta_properties);
+    check(&broker, "dd-txn.json");
+    if broker.kind() == Kind::Ottla {
+        check(&broker, "b-transaction-state-topic.json");
+    }
 }
 
 #[test]
@@ -203,7 +214,7 @@ fn many_segments_and_consumer_offsets() {
 #[test]
 fn a_whole_broker_after_a_clean_stop() {
     let broker = open("f-clean-shutdown-whole-broker-0", |broker| {
-        datadir::remove(&broker.data_dir(), "__transaction_state");
+        forget_open_transactions(broker);
         // The directory belongs to a cluster, by its meta.properties.
         let meta = fs::read_to_string(broker.data_dir().join("meta.properties")).unwrap();
         let id = meta.lines().find_map(|l| l.strip_prefix("cluster.id=")).unwrap();
@@ -213,6 +224,9 @@ fn a_whole_broker_after_a_clean_stop() {
     for json in ["f-dd-plain.json", "f-dd-txn.json", "f-dd-compact.json", "f-dd-segs.json", "f-__consumer_offsets.json"]
     {
         check(&broker, json);
+    }
+    if broker.kind() == Kind::Ottla {
+        check(&broker, "f-__transaction_state.json");
     }
     assert!(!broker.log().contains("Recovering unflushed segment"), "a clean stop needs no recovery");
 }

@@ -36,11 +36,9 @@ struct Style {
 
 /// Longest wait of a request for the controller to tell this broker about the cluster.
 const FIRST_IMAGE: Duration = Duration::from_secs(5);
-/// How often to look whether there is nothing to be told.
-const LOOK: Duration = Duration::from_millis(100);
 
 pub fn handle(api: &Arc<Api>, ctx: RequestContext, request: MetadataRequest) -> Reply {
-    if api.metadata.is_informed() {
+    if api.metadata.is_whole() {
         return answer(api, ctx, request);
     }
     let api = api.clone();
@@ -61,30 +59,22 @@ pub fn handle(api: &Arc<Api>, ctx: RequestContext, request: MetadataRequest) -> 
     }))
 }
 
-/// A broker that has just started knows nobody, and a controller that has just been elected tells it about the brokers
-/// before it tells about the topics. Kafka answers all the same, and clients then forget the cluster, or take topics for
-/// deleted and fail the records for them. Here they wait a moment; if there is no word in time, they had better ask
-/// another broker.
+/// A broker that has just started knows nobody, and a controller tells it about the brokers before it tells about the
+/// topics, or about some topics before all. Kafka answers all the same, and clients then forget the cluster, or take
+/// topics for deleted and fail the records for them. Here they wait a moment; if there is no word in time, they had
+/// better ask another broker.
 async fn become_informed(api: &Api) -> bool {
     let deadline = Instant::now() + FIRST_IMAGE;
-    let told = |image: &ClusterImage| !image.brokers.is_empty() && image.topics().next().is_some();
-    loop {
-        let all_told = told(&api.metadata.image());
-        let alone = api.metadata.image().brokers.is_empty();
-        let nothing_to_tell = async {
-            let topics = tokio::time::timeout_at(deadline, api.store.topics(false)).await;
-            topics.is_ok_and(|read| read.is_ok_and(|topics| topics.is_empty()))
-        };
-        if all_told || !alone && nothing_to_tell.await {
-            api.metadata.set_informed();
-            return true;
-        }
-        let now = Instant::now();
-        if now >= deadline {
+    if !api.metadata.wait_until(deadline, |_| api.metadata.is_whole()).await {
+        let image = api.metadata.image();
+        if image.brokers.is_empty() || image.topics().next().is_none() {
             return false;
         }
-        api.metadata.wait_until(deadline.min(now + LOOK), told).await;
+        // What is still missing is being deleted, say. It is waited for once.
+        drop(image);
+        api.metadata.expect_no_more();
     }
+    true
 }
 
 fn answer(api: &Arc<Api>, ctx: RequestContext, request: MetadataRequest) -> Reply {

@@ -35,7 +35,7 @@ use crate::util::clock;
 use crate::util::disk::{Disk, RealDisk};
 use crate::zk::json::BrokerRegistration;
 use crate::zk::session::Session;
-use crate::zk::store::Store;
+use crate::zk::store::{Store, StoreError};
 
 const LOGGER: &str = "kafka.server.KafkaServer";
 const RACK_AWARE_SELECTOR: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
@@ -87,6 +87,7 @@ impl Broker {
         // From here on the directories are locked: no other process can be this broker.
         let (on_failure, failures) = log_dirs::channel();
         let options = log_options(&config, &store, disk.clone(), identity.offline.clone(), on_failure).await?;
+        let topics = tokio::spawn(topics_to_expect(store.clone()));
         let loaded = tokio::task::spawn_blocking(move || LogManager::start(options)).await;
         let logs = loaded.context("loading the logs failed")??;
         identity.write(disk.as_ref(), clock::now_ms())?;
@@ -97,6 +98,7 @@ impl Broker {
             false => features::nobody_follows(),
         };
         let metadata = Arc::new(MetadataCache::new());
+        metadata.expect(topics.await.context("reading the topics failed")?.context("cannot read the topics")?);
 
         let limits = Arc::new(settings::listeners(&config));
         let listeners = bind(&config, &limits)?;
@@ -336,6 +338,13 @@ fn start_replicas(
     };
     let table = ReplicaTable::new(settings, logs.clone(), metadata.clone(), Arc::new(fetchers), isr_changes);
     (Arc::new(table.with_quotas(quotas)), sender)
+}
+
+/// Which topics there are, with how many partitions.
+async fn topics_to_expect(store: Arc<Store>) -> Result<Vec<(Arc<str>, usize)>, StoreError> {
+    let names = store.topics(false).await?;
+    let topics = store.topic_assignments(&names, false).await?;
+    Ok(topics.into_iter().map(|(name, topic)| (Arc::from(name), topic.partitions.len())).collect())
 }
 
 /// Placement of groups follows the topic as it is, or as it will be created.
