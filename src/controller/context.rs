@@ -105,6 +105,8 @@ pub struct ControllerContext {
     replica_states: BTreeMap<PartitionAndReplica, ReplicaState>,
     /// Partitions whose replica on that broker lies on a failed log dir.
     pub offline_dirs: BTreeMap<i32, BTreeSet<TopicPartition>>,
+    /// Replicas whose brokers came back unseen and that count as offline while a new controller takes over.
+    pub returned: BTreeSet<PartitionAndReplica>,
     pub topics_to_be_deleted: BTreeSet<Arc<str>>,
     pub topics_with_deletion_started: BTreeSet<Arc<str>>,
     pub topics_ineligible_for_deletion: BTreeSet<Arc<str>>,
@@ -158,12 +160,16 @@ impl ControllerContext {
 
     /// Whether the replica can serve: its broker is registered and not shutting down, its log dir did not fail.
     pub fn is_replica_online(&self, id: i32, partition: &TopicPartition) -> bool {
-        self.is_live(id) && !self.is_on_offline_dir(id, partition)
+        self.is_live(id) && !self.is_on_offline_dir(id, partition) && !self.has_returned(id, partition)
     }
 
     /// The same, with brokers counted in that are shutting down.
     pub fn is_replica_online_or_shutting_down(&self, id: i32, partition: &TopicPartition) -> bool {
-        self.brokers.contains_key(&id) && !self.is_on_offline_dir(id, partition)
+        self.brokers.contains_key(&id) && !self.is_on_offline_dir(id, partition) && !self.has_returned(id, partition)
+    }
+
+    fn has_returned(&self, id: i32, partition: &TopicPartition) -> bool {
+        !self.returned.is_empty() && self.returned.contains(&PartitionAndReplica::new(partition.clone(), id))
     }
 
     fn is_on_offline_dir(&self, id: i32, partition: &TopicPartition) -> bool {

@@ -3,6 +3,7 @@
 //! Answers to `elect`, `onControllerFailover`, `maybeResign` and `triggerControllerMove` of Kafka's
 //! `KafkaController`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::assignment::join;
@@ -157,12 +158,12 @@ impl ControlLoop {
         let notes = self.store().isr_changes(true).await?;
         self.store().delete_isr_changes(&notes, fence).await?;
         self.info("Initializing controller context");
-        let returned = self.initialize_context().await?;
+        self.initialize_context().await?;
         self.initialize_deletions().await?;
         // Brokers must know each other before they can follow what LeaderAndIsr tells them.
         self.info("Sending update metadata request");
         self.send_update_metadata_to_all(&[]);
-        self.start_machines(&returned).await?;
+        self.start_machines().await?;
         self.info(&format!("Ready to serve as the new controller with epoch {}", self.ctx.epoch));
         self.initialize_reassignments().await?;
         self.resume_deletions().await?;
@@ -178,8 +179,7 @@ impl ControlLoop {
         tracing::info!(target: TARGET, "[Controller id={}] {text}", self.me);
     }
 
-    /// Reads everything; answers the replicas that [`Self::take_over_leadership`] found returned.
-    async fn initialize_context(&mut self) -> ControllerResult<Vec<PartitionAndReplica>> {
+    async fn initialize_context(&mut self) -> ControllerResult {
         let brokers = self.znodes.brokers().await?;
         self.ctx.set_live_brokers(brokers);
         self.info(&format!("Initialized broker epochs cache: {}", self.broker_epochs()));
@@ -193,22 +193,22 @@ impl ControlLoop {
         }
         self.ctx.clear_leadership();
         self.ctx.shutting_down.clear();
-        let returned = self.take_over_leadership().await?;
+        self.take_over_leadership().await?;
         for broker in self.ctx.live_or_shutting_down_brokers() {
             self.channel.add_broker(broker, &self.queue);
         }
         self.info(&format!("Currently active brokers in the cluster: Set({})", join(self.ctx.live_ids())));
         self.info("Currently shutting brokers in the cluster: HashSet()");
         self.info(&format!("Current list of topics in the cluster: HashSet({})", join(&self.ctx.topics)));
-        Ok(returned)
+        Ok(())
     }
 
     /// Takes over all states ZooKeeper has. A member of an ISR whose broker has registered after that ISR was written
     /// has come back from the dead unseen, perhaps from a machine that crashed with its unsynced records: while another
     /// member was there all the time, it counts as offline until it has left the ISR and the leadership. (A broker that
     /// comes back under a controller in office is treated so as "bounced".) Kafka lets it lead on.
-    async fn take_over_leadership(&mut self) -> ControllerResult<Vec<PartitionAndReplica>> {
-        let mut returned = Vec::new();
+    async fn take_over_leadership(&mut self) -> ControllerResult {
+        let mut returned = BTreeSet::new();
         let all = self.ctx.all_partitions();
         for (partition, info, written) in self.znodes.dated_states(&all).await? {
             let epoch = |id: &i32| self.ctx.broker(*id).map(|broker| broker.epoch);
@@ -219,13 +219,11 @@ impl ControlLoop {
             }
             self.ctx.set_leadership(&partition, info);
         }
-        for replica in &returned {
-            self.ctx.offline_dirs.entry(replica.replica).or_default().insert(replica.partition.clone());
-        }
         if !returned.is_empty() {
             self.info(&format!("In-sync replicas whose brokers have returned unseen: {}", join(&returned)));
         }
-        Ok(returned)
+        self.ctx.returned = returned;
+        Ok(())
     }
 
     /// Brokers and their epochs, for the log.
@@ -262,7 +260,7 @@ impl ControlLoop {
     /// Kafka first takes the dead brokers' replicas offline, which writes the state of every partition they have, and
     /// then elects. Here the partitions without a live leader, which clients wait for, come first: an election takes the
     /// dead out of the ISR by the same write.
-    async fn start_machines(&mut self, returned: &[PartitionAndReplica]) -> ControllerResult {
+    async fn start_machines(&mut self) -> ControllerResult {
         self.info("Initializing replica state");
         let (online, offline) = replica_machine::initial_states(&mut self.ctx);
         self.info("Initializing partition state");
@@ -273,15 +271,8 @@ impl ControlLoop {
         self.change_replicas(&online, ReplicaState::Online).await?;
         self.info("Triggering offline replica state changes");
         self.change_replicas(&offline, ReplicaState::Offline).await?;
-        for replica in returned {
-            if let Some(offline) = self.ctx.offline_dirs.get_mut(&replica.replica) {
-                offline.remove(&replica.partition);
-            }
-        }
-        if !returned.is_empty() {
-            self.change_replicas(returned, ReplicaState::Online).await?;
-        }
-        Ok(())
+        let returned: Vec<PartitionAndReplica> = std::mem::take(&mut self.ctx.returned).into_iter().collect();
+        self.change_replicas(&returned, ReplicaState::Online).await
     }
 
     async fn initialize_reassignments(&mut self) -> ControllerResult {

@@ -164,7 +164,10 @@ pub fn begin_offline(
 ) -> Vec<TopicPartition> {
     let mut led = Vec::new();
     for replica in replicas {
-        batch.add_stop_replica(ctx, &[replica.replica], &replica.partition, false);
+        // A broker that has come back has nothing to stop, and is about to follow.
+        if !ctx.returned.contains(replica) {
+            batch.add_stop_replica(ctx, &[replica.replica], &replica.partition, false);
+        }
         if ctx.leadership(&replica.partition).is_some() {
             led.push(replica.partition.clone());
         } else {

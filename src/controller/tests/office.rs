@@ -48,6 +48,7 @@ async fn a_leader_that_returns_unseen_with_the_office_vacant_follows() {
     assert_eq!(state(&twin, "t", 2), (state_json(1, 0, 0, "0"), 0));
     let to_0: Vec<&String> = sent.iter().filter(|line| line.starts_with("0 LISR")).collect();
     assert!(to_0.iter().all(|line| !line.contains("t-0[leader=0")), "{to_0:?}");
+    assert!(sent.iter().all(|line| !line.starts_with("0 SR")), "a stop would undo the order to follow: {sent:?}");
     let last = to_0.last().unwrap();
     assert!(last.contains("t-0[leader=1 epoch=1 isr=1 version=1 replicas=0,1]"), "{to_0:?}");
     assert!(last.contains("t-1[leader=1 epoch=1 isr=1 version=1 replicas=1,0]"), "{to_0:?}");
