@@ -48,11 +48,16 @@ impl ControlLoop {
         }
         let (response, succeeded) = match self.alter_partitions(&request, version).await {
             Ok(answer) => answer,
+            Err(error) if error.is_moved() => {
+                // Kafka answers UNKNOWN_SERVER_ERROR and goes on; a controller that has lost its office does better to
+                // know it, and the leader asks the next one.
+                let _ = reply.send(failed(ErrorCode::NotController));
+                return Err(error);
+            }
             Err(error) => {
                 tracing::error!(target: TARGET, "[Controller id={}] Error when processing AlterPartition: {error}", self.me);
                 let _ = reply.send(failed(ErrorCode::UnknownServerError));
-                // Kafka goes on after this; a controller that has lost its office does better to know it.
-                return if error.is_moved() { Err(error) } else { Ok(()) };
+                return Ok(());
             }
         };
         let _ = reply.send(response);
