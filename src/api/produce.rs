@@ -16,17 +16,27 @@ use crate::protocol::messages::produce_response::{
 use crate::protocol::messages::{BrokerId, ProduceRequest, ProduceResponse};
 use crate::record::{AppendOrigin, validate};
 use crate::replica::table::AckWait;
-use crate::topic::is_internal;
+use crate::topic::{TopicPartition, is_internal};
 use crate::util::clock;
 
 /// Client id that may write to internal topics, as with Kafka.
 const ADMIN_CLIENT_ID: &str = "__admin_client";
 
-/// A partition whose answer waits for its high watermark: place in the answer, and the wait.
+/// Longest wait for ZooKeeper's word on who leads.
+const CONFIRMATION: Duration = Duration::from_secs(2);
+
+/// What the answer of one partition waits for: place in the answer, and the wait.
 struct Waiting {
     topic: usize,
     partition: usize,
-    wait: AckWait,
+    wait: Wait,
+}
+
+enum Wait {
+    /// For its high watermark.
+    Acks(AckWait),
+    /// For the word on whether the sequence was wrong, see [`confirmed`].
+    Leadership(Arc<Api>, TopicPartition),
 }
 
 pub fn handle(api: &Arc<Api>, ctx: RequestContext, request: ProduceRequest) -> Reply {
@@ -43,7 +53,10 @@ pub fn handle(api: &Arc<Api>, ctx: RequestContext, request: ProduceRequest) -> R
                 Ok(appended) => appended,
                 Err(error) => {
                     failed.get_or_insert_with(|| format!("{}-{}: {}", &*topic.name, data.index, error.code()));
-                    (refused(api, &ctx, &topic.name, data.index, error), None)
+                    let doubtful = error.code() == ErrorCode::OutOfOrderSequenceNumber && acks != 0;
+                    let partition = || TopicPartition::new(topic.name.as_str(), data.index);
+                    let wait = doubtful.then(|| Wait::Leadership(api.clone(), partition()));
+                    (refused(api, &ctx, &topic.name, data.index, error), wait)
                 }
             };
             if let Some(wait) = wait {
@@ -80,7 +93,13 @@ pub fn handle(api: &Arc<Api>, ctx: RequestContext, request: ProduceRequest) -> R
 async fn settle(response: &mut ProduceResponse, waiting: Vec<Waiting>, time_limit: Duration) {
     let deadline = tokio::time::Instant::now() + time_limit;
     let outcomes = waiting.into_iter().map(|w| async move {
-        let code = tokio::time::timeout_at(deadline, w.wait.outcome()).await.unwrap_or(ErrorCode::RequestTimedOut);
+        let code = match w.wait {
+            Wait::Acks(wait) => {
+                tokio::time::timeout_at(deadline, wait.outcome()).await.unwrap_or(ErrorCode::RequestTimedOut)
+            }
+            Wait::Leadership(api, tp) if confirmed(&api, &tp).await => ErrorCode::OutOfOrderSequenceNumber,
+            Wait::Leadership(..) => ErrorCode::NotLeaderOrFollower,
+        };
         (w.topic, w.partition, code)
     });
     for (topic, partition, code) in join_all(outcomes).await {
@@ -94,8 +113,25 @@ async fn settle(response: &mut ProduceResponse, waiting: Vec<Waiting>, time_limi
     }
 }
 
+/// Whether a wrong sequence is this leader's to call wrong. For producers it is the end, or the start of a new epoch in
+/// which they write again what is here already, while "not the leader" makes them look and try again. Kafka calls it wrong
+/// in these two cases as well:
+/// - A new leader gets a later batch while an earlier one is still out to the leader before it.
+/// - A leader that was frozen, or is cut off from ZooKeeper, does not know that another has taken what came before.
+async fn confirmed(api: &Api, tp: &TopicPartition) -> bool {
+    let Ok(partition) = api.replicas.partition(&tp.topic, tp.partition) else { return false };
+    if partition.has_just_succeeded(clock::now_ms()) {
+        return false;
+    }
+    let believed = partition.current_leader();
+    match tokio::time::timeout(CONFIRMATION, api.store.partition_state(tp)).await {
+        Ok(Ok(Some(found))) => found.state.leader == believed.id && found.state.leader_epoch == believed.epoch,
+        Ok(Ok(None) | Err(_)) | Err(_) => false,
+    }
+}
+
 /// The answer so far, and the wait for the high watermark if one is needed.
-type Appended = (PartitionProduceResponse, Option<AckWait>);
+type Appended = (PartitionProduceResponse, Option<Wait>);
 
 fn append(
     api: &Api,
@@ -127,7 +163,7 @@ fn append(
         return Ok((answer, None));
     }
     let reached = partition.await_high_watermark(info.last_offset + 1);
-    Ok((answer, reached.map(|reached| AckWait { partition, reached })))
+    Ok((answer, reached.map(|reached| Wait::Acks(AckWait { partition, reached }))))
 }
 
 fn refused(api: &Api, ctx: &RequestContext, topic: &str, index: i32, error: AppendError) -> PartitionProduceResponse {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::fetcher::{Fetched, FollowError, FollowerLog};
 use super::partition::Partition;
 use crate::log::{AppendError, LogError, PartitionLog};
+use crate::protocol::ErrorCode;
 
 fn failed(error: LogError) -> FollowError {
     FollowError::Failed(error.to_string())
@@ -87,10 +88,14 @@ impl FollowerLog for Partition {
                 tracing::warn!(target: "kafka.server.ReplicaFetcherThread", "Truncating {} to offset {offset} below high watermark {high_watermark}", self.tp);
             }
             log.truncate_to(offset, now_ms).map(drop).map_err(failed)
-        })
+        })?;
+        self.waiters.truncated(offset);
+        Ok(())
     }
 
     fn restart_at(&self, leader_epoch: i32, offset: i64, now_ms: i64) -> Result<(), FollowError> {
-        self.while_following(leader_epoch, |log| log.truncate_fully_and_start_at(offset, now_ms).map_err(failed))
+        self.while_following(leader_epoch, |log| log.truncate_fully_and_start_at(offset, now_ms).map_err(failed))?;
+        self.waiters.fail(ErrorCode::NotLeaderOrFollower);
+        Ok(())
     }
 }

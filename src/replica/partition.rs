@@ -23,6 +23,8 @@ use crate::topic::TopicPartition;
 
 /// No leader epoch was ever set.
 pub const NO_EPOCH: i32 = -1;
+/// As long as a producer waits for the answer of a leader that is gone: twice the usual `request.timeout.ms`.
+const SUCCESSION_MS: i64 = 60_000;
 
 /// Partition state as LeaderAndIsr carries it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +49,8 @@ pub(super) struct Role {
     pub(super) partition_epoch: i32,
     /// Log end when this leadership began; `None` while following.
     pub(super) epoch_start_offset: Option<i64>,
+    /// When this leadership began, milliseconds since the epoch.
+    led_since_ms: i64,
     replicas: Vec<i32>,
     pub(super) isr: Isr,
 }
@@ -96,6 +100,7 @@ impl Partition {
             leader_epoch: NO_EPOCH,
             partition_epoch: 0,
             epoch_start_offset: None,
+            led_since_ms: 0,
             replicas: Vec::new(),
             isr: Isr::Committed(Vec::new()),
         };
@@ -159,6 +164,7 @@ impl Partition {
                 let start = log.log_end_offset();
                 log.assign_epoch_start(state.leader_epoch)?;
                 role.epoch_start_offset = Some(start);
+                role.led_since_ms = now_ms;
                 role.leader_epoch = state.leader_epoch;
                 self.reset_followers(state, was_leader, start, now_ms);
             } else {
@@ -178,6 +184,10 @@ impl Partition {
     }
 
     /// Becomes a follower. Returns whether the leader epoch is new.
+    ///
+    /// Appends that wait for the high watermark go on waiting: the log will be cut back to what the new leader has, or
+    /// the high watermark passes them. Kafka answers NOT_LEADER_OR_FOLLOWER at once, which clients take for "not
+    /// written"; a producer that then starts a new epoch writes again what the new leader has already.
     pub fn make_follower(&self, state: &LeaderAndIsr) -> bool {
         let is_new_epoch = {
             let mut role = self.role.write();
@@ -191,13 +201,14 @@ impl Partition {
                 leader_epoch: state.leader_epoch,
                 partition_epoch: state.partition_epoch,
                 epoch_start_offset: None,
+                led_since_ms: 0,
                 replicas: state.replicas.clone(),
                 isr: Isr::Committed(Vec::new()),
             };
             self.followers.lock().clear();
             is_new_epoch
         };
-        self.waiters.fail(ErrorCode::NotLeaderOrFollower);
+        self.waiters.role_changed();
         is_new_epoch
     }
 
@@ -292,6 +303,8 @@ impl Partition {
                     ErrorCode::None
                 }
             }
+            // It was replicated before the leadership moved, or came back from the new leader's high watermark.
+            Some(_) if role.leader.is_some() => ErrorCode::None,
             _ => ErrorCode::NotLeaderOrFollower,
         }
     }
@@ -357,6 +370,14 @@ impl Partition {
     }
 
     /// Start of this leadership, for answers that must not expose a high watermark that still lags behind it.
+    /// Whether this replica leads since a moment ago a log that others led before: what a producer sent to the last
+    /// leader may still be on its way here.
+    pub fn has_just_succeeded(&self, now_ms: i64) -> bool {
+        let role = self.role.read();
+        let inherited = role.leader_epoch > 0 && role.epoch_start_offset.is_some_and(|start| start > 0);
+        inherited && now_ms.saturating_sub(role.led_since_ms) < SUCCESSION_MS
+    }
+
     pub fn epoch_start_offset(&self) -> Option<i64> {
         self.role.read().epoch_start_offset
     }

@@ -134,6 +134,35 @@ fn the_high_watermark_waits_for_every_replica_in_sync() {
 }
 
 #[test]
+fn a_successor_knows_that_it_is_one() {
+    let led = Led::new(&[1, 2, 3]);
+    assert!(!led.partition.has_just_succeeded(NOW), "nobody led before");
+    led.append(1);
+    led.partition.make_leader(&state(1, 4), &led.log, &|_| true, NOW).unwrap();
+    assert!(led.partition.has_just_succeeded(NOW + 59_000));
+    assert!(!led.partition.has_just_succeeded(NOW + 60_000));
+}
+
+/// What its followers have by then is acknowledged; what is cut off is not.
+#[test]
+fn appends_outlive_the_leadership_they_were_made_in() {
+    let led = Led::new(&[1, 2, 3]);
+    led.append(3);
+    led.append(1);
+    let mut kept = led.partition.await_high_watermark(3).unwrap();
+    let mut cut = led.partition.await_high_watermark(4).unwrap();
+    led.partition.make_follower(&state(2, 4));
+    assert!(kept.try_recv().is_err() && cut.try_recv().is_err());
+    FollowerLog::truncate_to(&*led.partition, 4, 3, NOW).unwrap();
+    assert_eq!(cut.try_recv(), Ok(Err(ErrorCode::NotLeaderOrFollower)));
+    let records = bytes::Bytes::new();
+    let fetched = Fetched { leader_epoch: 4, fetch_offset: 3, records, high_watermark: 3, log_start_offset: 0 };
+    led.partition.append(fetched, NOW).unwrap();
+    assert_eq!(kept.try_recv(), Ok(Ok(())));
+    assert_eq!(led.partition.acknowledge(), ErrorCode::None);
+}
+
+#[test]
 fn with_too_few_in_sync_the_high_watermark_stays() {
     let led = Led::new(&[1]);
     led.append(5);

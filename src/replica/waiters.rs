@@ -110,11 +110,21 @@ impl Waiters {
         self.wake(Awaited::HighWatermark);
     }
 
-    /// The replica stopped leading: produce waiters fail, fetches look again.
-    pub fn fail(&self, error: ErrorCode) {
-        self.release(|_| true, Err(error));
+    /// The replica stopped leading: fetches look again.
+    pub fn role_changed(&self) {
         self.wake(Awaited::LogEnd);
         self.wake(Awaited::HighWatermark);
+    }
+
+    /// The log was cut back to `end`: what was behind it is not there any more.
+    pub fn truncated(&self, end: i64) {
+        self.release(|w| w.offset > end, Err(ErrorCode::NotLeaderOrFollower));
+    }
+
+    /// The replica is no more: everybody is answered.
+    pub fn fail(&self, error: ErrorCode) {
+        self.release(|_| true, Err(error));
+        self.role_changed();
     }
 
     fn release(&self, done: impl Fn(&OffsetWaiter) -> bool, result: Result<(), ErrorCode>) {
