@@ -78,8 +78,13 @@ const PARTITIONS: i32 = 3;
 /// In both ways of going, each time as the controller and as the leader of some partition, while an idempotent producer
 /// and a reading group are under way.
 fn each_in_turn_is_controller_and_goes(kinds: [Kind; 3]) {
-    let mut cluster =
-        Cluster::start_as(&kinds, &[("min.insync.replicas", "2"), ("offsets.topic.replication.factor", "3")]);
+    let properties = [
+        ("min.insync.replicas", "2"),
+        ("offsets.topic.replication.factor", "3"),
+        // A busy machine must not end the sessions of those that live.
+        ("zookeeper.session.timeout.ms", "6000"),
+    ];
+    let mut cluster = Cluster::start_as(&kinds, &properties);
     cluster.expect_log("just resigned"); // Two may stand for an office that a third has already left.
     cluster.create_topic("t", PARTITIONS, 3);
     (0..PARTITIONS).for_each(|p| cluster.await_isr("t", p, 3));
@@ -117,8 +122,8 @@ fn lead(cluster: &Cluster, id: usize) -> i32 {
     let prefers = |p: &i32| cluster.replicas("t", *p)[0] == id;
     let partition = (0..PARTITIONS).find(prefers).expect("each broker is the first replica of one");
     eventually("the broker leads", PATIENCE, || {
-        let code = cluster.elect_preferred("t", partition);
-        assert!([NO_ERROR, ELECTION_NOT_NEEDED].contains(&code), "error {code}");
+        // The controller may be new, and not every replica in sync yet.
+        cluster.elect_preferred("t", partition);
         (cluster.leader("t", partition) == id).then_some(())
     });
     partition

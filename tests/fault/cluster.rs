@@ -106,9 +106,13 @@ impl FaultCluster {
             Fault::ZooKeeperFrozen => self.zookeepers.iter().for_each(ZooKeeperServer::pause),
             Fault::ZooKeeperKilled => self.kill_zookeepers((0..self.zookeepers.len()).collect()),
             Fault::ZooKeeperLeaderKilled => {
-                let leads = |i: &usize| self.zookeepers[*i].mode().is_some_and(|m| m == "leader");
-                let leader = (0..self.zookeepers.len()).find(leads).unwrap_or(0);
-                self.kill_zookeepers(vec![leader]);
+                let modes: Vec<Option<String>> = self.zookeepers.iter().map(ZooKeeperServer::mode).collect();
+                let leader = modes.iter().position(|m| m.as_deref() == Some("leader"));
+                // ZooKeeper 3.8 can lose what was committed when servers die while another is joining (ZOOKEEPER-4643).
+                match leader.filter(|_| modes.iter().all(Option::is_some)) {
+                    Some(leader) => self.kill_zookeepers(vec![leader]),
+                    None => self.note(&format!("the ensemble is not complete, nobody is killed: {modes:?}")),
+                }
             }
             Fault::SessionExpired(_) | Fault::Isolated(_) | Fault::Parted(..) | Fault::Deaf(..) => {
                 lines(fault).into_iter().for_each(|(from, to)| self.network.cut(from, to));
