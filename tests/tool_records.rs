@@ -173,13 +173,12 @@ fn elections_and_topics_of_a_cluster_with_a_broker_down() {
     stage.replay("kafka-leader-election", "25-27");
 }
 
-/// Runs the tool for a while; what it printed, without the times, and how it ended.
-fn verify_for(seconds: f64, args: &str) -> (Vec<String>, i32) {
-    let command = format!("timeout -s TERM {seconds} kafka-replica-verification.sh {args}");
-    let (stdout, stderr, code) = run(&command, b"");
+/// The first lines the tool prints, without the times.
+fn verify(lines: usize, args: &str) -> Vec<String> {
+    let (stdout, stderr, _) = run(&format!("timeout 60 kafka-replica-verification.sh {args} | head -n {lines}"), b"");
     assert_eq!(stderr, "");
     let time = Regex::new(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}: ").unwrap();
-    (stdout.lines().map(|line| time.replace(line, "").into_owned()).collect(), code)
+    stdout.lines().map(|line| time.replace(line, "").into_owned()).collect()
 }
 
 #[test]
@@ -189,16 +188,19 @@ fn replicas_are_compared() {
     for n in 0..7 {
         stage.cluster.produce("cp2", 1, &format!("{n}"));
     }
+    for broker in &stage.cluster.brokers {
+        let known = || broker.wire().fetch("cp2", 1, 0, 0, 0).high_watermark == 7;
+        eventually("followers know what is committed", PATIENCE, || known().then_some(()));
+    }
     let bootstrap = stage.cluster.bootstrap();
     stage.replay("kafka-replica-verification", "5");
-    // `timeout` ends with 124 unless told to keep the status.
     let args =
-        format!("--broker-list {bootstrap} --topics-include cp2 --time -2 --report-interval-ms 500 --max-wait-ms 200");
-    let (lines, code) = verify_for(4.0, &args);
-    assert_eq!((lines[0].as_str(), code), ("verification process is started", 124));
-    // The recorded line, of a topic in the same state.
+        format!("--broker-list {bootstrap} --topics-include cp2 --time -2 --report-interval-ms 300 --max-wait-ms 200");
+    // The recorded lines, of a topic in the same state.
     let recorded = "max lag is 0 for partition cp2-1 at offset 7 among 3 partitions";
-    assert!(lines.len() > 2 && lines[1..].iter().all(|line| line == recorded), "{lines:?}");
+    assert_eq!(verify(4, &args), ["verification process is started", recorded, recorded, recorded]);
+    let (_, _, code) = run(&format!("timeout --preserve-status 1 kafka-replica-verification.sh {args}"), b"");
+    assert_eq!(code, 143, "as recorded for SIGTERM");
 
     // A follower whose records are others: the checksum of its first batch.
     let follower = (0..3).find(|id| *id != stage.cluster.leader("cp2", 1)).unwrap();
@@ -208,7 +210,7 @@ fn replicas_are_compared() {
     std::os::unix::fs::FileExt::read_exact_at(&file, &mut sum, 17).unwrap();
     sum[3] ^= 1;
     std::os::unix::fs::FileExt::write_all_at(&file, &sum, 17).unwrap();
-    let (lines, _) = verify_for(3.0, &args);
+    let lines = verify(3, &args);
     let found =
         lines.iter().filter(|line| line.contains("partition cp2-1 has unmatched checksum at offset 0; replica "));
     // Each replica is compared with the first.
