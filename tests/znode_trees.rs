@@ -22,9 +22,10 @@ use kafka_protocol::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
 };
 use kafka_protocol::messages::elect_leaders_request::TopicPartitions;
+use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::{
     AlterPartitionReassignmentsRequest, BrokerId, CreatePartitionsRequest, CreateTopicsRequest, ElectLeadersRequest,
-    MetadataRequest,
+    IncrementalAlterConfigsRequest, MetadataRequest,
 };
 use nix::sys::signal::Signal;
 use ottla::record::Codec;
@@ -34,8 +35,6 @@ use serde_json::Value;
 /// Why a dump is not played.
 const NOT_PLAYED: &[(&str, &str)] = &[
     ("01-empty-with-authorizer-and-sasl", "a SASL listener, an authorizer, delegation tokens"),
-    ("03-configs-altered-topics", "altering configurations; its topics are created, and one gets more partitions"),
-    ("04-configs-altered-brokers", "altering configurations"),
     ("05-quotas-set", "quotas"),
     ("06-quotas-partly-removed", "quotas"),
     ("07-scram-users-added", "SCRAM users"),
@@ -45,11 +44,13 @@ const NOT_PLAYED: &[(&str, &str)] = &[
     ("11-delegation-tokens", "delegation tokens"),
     ("12-delegation-token-expired", "delegation tokens"),
     ("23-quota-name-escaped", "quotas"),
-    ("29-broker-dynamic-configs", "altering configurations"),
     ("30-final", "all of the above"),
 ];
 
 const NOT_CONTROLLER: i16 = 41;
+/// Kinds of resources that have configurations.
+const TOPIC: i8 = 2;
+const BROKER: i8 = 4;
 
 type Tree = BTreeMap<String, Znode>;
 
@@ -236,6 +237,23 @@ impl Play {
         panic!("broker {id} is never elected");
     }
 
+    /// Sets what has a value and deletes what has none.
+    fn alter_config(&self, kind: i8, name: &str, changes: &[(&str, Option<&str>)]) {
+        let change = |(key, value): &(&str, Option<&str>)| {
+            AlterableConfig::default()
+                .with_name(text(key))
+                .with_config_operation(if value.is_some() { 0 } else { 1 })
+                .with_value(value.map(text))
+        };
+        let resource = AlterConfigsResource::default()
+            .with_resource_type(kind)
+            .with_resource_name(text(name))
+            .with_configs(changes.iter().map(change).collect());
+        let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+        let answer = self.cluster.brokers[0].wire().call(1, &request);
+        assert_eq!(answer.responses[0].error_code, NO_ERROR, "{answer:?}");
+    }
+
     fn elect_leader(&self, topic: &str, is_unclean: bool) {
         let asked = TopicPartitions::default().with_topic(topic_name(topic)).with_partitions(vec![0]);
         let request = ElectLeadersRequest::default()
@@ -358,13 +376,50 @@ fn topics_are_created_and_grow() {
     let request = CreatePartitionsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000);
     assert_eq!(play.wire().call(3, &request).results[0].error_code, NO_ERROR);
     play.create(&more, |name| name != "t1");
-    // kc1 and kc2 had theirs altered.
+    // kc1 and kc2 had theirs altered, in a test of its own.
     let altered = |path: &str| path.starts_with("/config/topics/kc");
     play.expect("03-configs-altered-topics", |path| {
         cluster_state(path) || path.starts_with("/config/topics") && !altered(path)
     });
     let restricted = play.znodes.restricted(play.znodes.tree().keys());
     assert!(restricted.is_empty(), "recorded are rights for everybody: {restricted:?}");
+}
+
+#[test]
+fn configurations_of_topics_and_brokers_change() {
+    let mut play = Play::start(&[]);
+    play.cluster.expect_log("nosuch.config");
+    play.cluster.expect_log("log.message.format.version");
+    let plain = |name: &str| {
+        let partitions = BTreeMap::from([(0, Assignment::new(vec![2]))]);
+        creatable(&Tree::new())((name.to_owned(), TopicZnode { partitions, topic_id: None }))
+    };
+    play.create_topics(vec![plain("kc1"), plain("kc2")]);
+    let hour = ("retention.ms", Some("3600000"));
+    play.alter_config(TOPIC, "kc1", &[hour, ("segment.bytes", Some("2097152"))]);
+    play.alter_config(TOPIC, "kc1", &[("cleanup.policy", Some("compact,delete"))]);
+    play.alter_config(TOPIC, "kc1", &[("retention.ms", None)]);
+    play.alter_config(TOPIC, "kc1", &[("retention.ms", Some("5")), ("segment.bytes", None)]);
+    play.alter_config(TOPIC, "kc2", &[("message.format.version", Some("2.0"))]);
+    play.alter_config(TOPIC, "kc2", &[("max.message.bytes", Some("2000000")), ("retention.ms", Some("7200000"))]);
+    play.alter_config(TOPIC, "kc2", &[("leader.replication.throttled.replicas", Some("0:0,0:1"))]);
+    let notes = |path: &str| path.starts_with("/config/changes/");
+    play.expect("03-configs-altered-topics", |path| notes(path) || path.starts_with("/config/topics/kc"));
+
+    let default = [("log.retention.ms", Some("600000000")), ("message.max.bytes", Some("1048600"))];
+    play.alter_config(BROKER, "", &default);
+    play.alter_config(BROKER, "0", &[("nosuch.config", Some("1"))]);
+    play.alter_config(BROKER, "", &[("message.max.bytes", None)]);
+    play.expect("04-configs-altered-brokers", |path| notes(path) || path.starts_with("/config/brokers"));
+
+    // Throttles had come and gone meanwhile.
+    let path = "/config/brokers/0";
+    let now = play.znodes.data(path).unwrap();
+    (0..7).for_each(|_| play.znodes.set(path, now.clone()));
+    let cleaner = ("log.cleaner.io.max.bytes.per.second", Some("1000000"));
+    play.alter_config(BROKER, "0", &[cleaner, ("nosuch.config", None)]);
+    play.alter_config(BROKER, "0", &[("background.threads", Some("8"))]);
+    play.expect("29-broker-dynamic-configs", |other| other == path);
 }
 
 #[test]
