@@ -24,6 +24,7 @@ const SEQUENCE: usize = 1 + 1 + LITERALS + 2 + 1;
 pub(super) const ROOM: usize = LITERALS + LONG_MATCH + MATCH;
 
 /// Whether neither length of a token continues. A table, for the compiler would make branches of anything else.
+#[allow(clippy::indexing_slicing)] // By the compiler, and below the length.
 static IS_SHORT: [bool; 256] = {
     let mut table = [false; 256];
     let mut token = 0;
@@ -67,7 +68,9 @@ fn ordinary(input: &[u8], out: &mut [u8], mut read: usize, mut written: usize) -
     while written < limit {
         let Some(sequence) = input.get(read..).and_then(|rest| rest.first_chunk::<SEQUENCE>()) else { break };
         let [token, ..] = *sequence;
-        let decompressed = match IS_SHORT[usize::from(token)] {
+        #[allow(clippy::indexing_slicing)] // A byte, in a table for every byte.
+        let is_short = IS_SHORT[usize::from(token)];
+        let decompressed = match is_short {
             true => short(sequence, out, written),
             false => longer(sequence, out, written),
         };
