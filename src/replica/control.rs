@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use parking_lot::MutexGuard;
 use uuid::Uuid;
 
 use super::fetcher::FollowOrder;
@@ -55,12 +56,17 @@ enum Role {
 impl ReplicaTable {
     /// Takes note of a controller epoch; `StaleControllerEpoch` if a newer one was seen.
     pub fn accept_controller_epoch(&self, epoch: i32) -> Result<(), ErrorCode> {
+        self.obey(epoch).map(drop)
+    }
+
+    /// The same, and keeps other orders out while the guard lives.
+    fn obey(&self, epoch: i32) -> Result<MutexGuard<'_, i32>, ErrorCode> {
         let mut latest = self.controller_epoch.lock();
         if epoch < *latest {
             return Err(ErrorCode::StaleControllerEpoch);
         }
         *latest = epoch;
-        Ok(())
+        Ok(latest)
     }
 
     /// Applies a LeaderAndIsr. `Err` is the top-level error of a stale controller.
@@ -70,11 +76,7 @@ impl ReplicaTable {
         orders: Vec<LeadershipOrder>,
         now_ms: i64,
     ) -> Result<OrderOutcome, ErrorCode> {
-        let mut latest = self.controller_epoch.lock();
-        if controller_epoch < *latest {
-            return Err(ErrorCode::StaleControllerEpoch);
-        }
-        *latest = controller_epoch;
+        let _one_at_a_time = self.obey(controller_epoch)?;
         let mut outcome = OrderOutcome::default();
         let decided: Vec<_> = orders.iter().map(|order| self.decide(order)).collect();
         let leaders = orders.iter().zip(&decided).filter(|(_, d)| matches!(d, Ok((Role::Leader, _))));
@@ -248,11 +250,7 @@ impl ReplicaTable {
         orders: Vec<StopOrder>,
         now_ms: i64,
     ) -> Result<OrderOutcome, ErrorCode> {
-        let mut latest = self.controller_epoch.lock();
-        if controller_epoch < *latest {
-            return Err(ErrorCode::StaleControllerEpoch);
-        }
-        *latest = controller_epoch;
+        let _one_at_a_time = self.obey(controller_epoch)?;
         let mut outcome = OrderOutcome::default();
         for order in orders {
             let code = self.stop(&order, now_ms, &mut outcome);

@@ -188,17 +188,20 @@ impl Store {
         Ok(stat.is_some())
     }
 
-    /// Deletes a znode and all below it; `epoch` guards each deletion. What is already gone is fine.
+    /// Deletes a znode and all below it, level by level; `epoch` guards each deletion. What is already gone is fine.
     pub async fn delete_recursive(&self, path: &str, epoch: Option<ControllerEpoch>) -> Result<(), StoreError> {
-        let mut found = vec![path.to_owned()];
-        let mut next = 0;
-        while let Some(parent) = found.get(next).cloned() {
-            next += 1;
-            found.extend(self.children(&parent, false).await?.iter().map(|name| paths::child(&parent, name)));
+        let mut levels = Vec::new();
+        let mut level = vec![path.to_owned()];
+        while !level.is_empty() {
+            let children = level.iter().map(|parent| async move {
+                let names = self.children(parent, false).await?;
+                Ok(names.iter().map(|name| paths::child(parent, name)).collect::<Vec<String>>())
+            });
+            let below = pipelined(children).await?.into_iter().flatten().collect();
+            levels.push(std::mem::replace(&mut level, below));
         }
-        // Deepest first: each was found after its parent.
-        for path in found.into_iter().rev() {
-            self.delete_if_there(path, epoch).await?;
+        for level in levels.into_iter().rev() {
+            pipelined(level.into_iter().map(|path| self.delete_if_there(path, epoch))).await?;
         }
         Ok(())
     }
