@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
-use super::checkpoint::{HIGH_WATERMARK_FILE, LOG_START_OFFSET_FILE, RECOVERY_POINT_FILE};
+use super::checkpoint::{self, CLEANER_OFFSET_FILE, HIGH_WATERMARK_FILE, LOG_START_OFFSET_FILE, RECOVERY_POINT_FILE};
 use super::dirs;
 use super::error::LogError;
 use super::manager::{DirDeletion, DirState, LOGGER, LogManager};
@@ -128,6 +128,23 @@ impl LogManager {
         let logs = self.logs_in(dir);
         let moved = logs.iter().filter(|l| l.segments()[0].base_offset() < l.log_start_offset());
         self.write_checkpoint(dir, LOG_START_OFFSET_FILE, moved.map(|l| (l.topic_partition(), l.log_start_offset())))
+    }
+
+    /// Takes a deleted partition out of the cleaner's checkpoint: a topic that is made again under its name has nothing
+    /// that was cleaned. (A real Kafka left that file, and may have the directory again.)
+    pub(super) fn forget_cleaned(&self, dir: &DirState, tp: &TopicPartition) -> Result<(), LogError> {
+        let _ordered = dir.checkpointing.lock();
+        let path = dir.dir.path().join(CLEANER_OFFSET_FILE);
+        match checkpoint::read_offsets(&*self.context.disk, &path) {
+            Ok(mut offsets) => match offsets.remove(tp) {
+                Some(_) => self.write_checkpoint(dir, CLEANER_OFFSET_FILE, offsets.iter().map(|(tp, at)| (tp, *at))),
+                None => Ok(()),
+            },
+            Err(e) => {
+                tracing::warn!(target: LOGGER, "{tp} stays in {}, which cannot be read: {e}", path.display());
+                Ok(())
+            }
+        }
     }
 
     /// Task `highwatermark-checkpoint`: writes the high watermarks of these logs, per dir.

@@ -336,6 +336,7 @@ impl LogManager {
         if let Some(dir) = self.dir_of(log) {
             dir.high_watermarks.lock().remove(tp);
             self.checkpoint_dir(dir)?;
+            self.forget_cleaned(dir, tp)?;
         }
         tracing::info!(target: LOGGER, "Log for partition {tp} is renamed to {} and is scheduled for deletion", log.dir().display());
         Ok(())

@@ -51,6 +51,21 @@ fn create_restart_delete() {
 }
 
 #[test]
+fn what_kafka_has_cleaned_is_kept_until_the_partition_is_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = LogManager::start(options(&[dir.path()], &Jobs::default())).unwrap();
+    manager.get_or_create(&tp(0), true, None).unwrap();
+    manager.get_or_create(&tp(1), true, None).unwrap();
+    let path = dir.path().join("cleaner-offset-checkpoint");
+    let left_by_kafka = "0\n2\nt 0 77\nother 3 5\n";
+    std::fs::write(&path, left_by_kafka).unwrap();
+    manager.async_delete(&tp(1), NOW).unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), left_by_kafka);
+    manager.async_delete(&tp(0), NOW).unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "0\n1\nother 3 5\n");
+}
+
+#[test]
 fn work_that_finds_a_log_deleted_does_not_fail_the_dir() {
     let dir = tempfile::tempdir().unwrap();
     let jobs = Jobs::default();
