@@ -144,7 +144,7 @@ async fn registration_and_takeover() {
     let (_, stat) = zk.get_data("/brokers/ids/1", false).await.unwrap();
     assert_eq!((stat.czxid, stat.version), (epoch, 1));
     assert_eq!(store.register_broker(1, &broker(9092), false).await, Ok(epoch), "our own node");
-    assert_eq!(store.elect_controller(1, 5).await, Ok(Election::Won(epoch_of(1, 1))));
+    assert_eq!(store.elect_controller(1, true, 5).await, Ok(Election::Won(epoch_of(1, 1))));
 
     // The broker is killed; its session lives on. It comes back at once.
     let again = session(&server, 20_000).await;
@@ -153,10 +153,10 @@ async fn registration_and_takeover() {
     assert!(matches!(refused, Err(StoreError::BrokerIdInUse { owner, .. }) if owner == zk.session_id()));
     let foreign = reborn.register_broker(1, &broker(9999), true).await;
     assert!(matches!(foreign, Err(StoreError::BrokerIdInUse { .. })), "another address is another broker");
-    assert_eq!(reborn.elect_controller(1, 5).await, Ok(Election::Lost { controller_id: 1 }), "not registered yet");
+    assert_eq!(reborn.elect_controller(1, true, 5).await, Ok(Election::Lost { controller_id: 1 }), "not registered yet");
     let second = reborn.register_broker(1, &broker(9092), true).await.unwrap();
     assert!(second > epoch);
-    assert_eq!(reborn.elect_controller(1, 6).await, Ok(Election::Won(epoch_of(2, 2))));
+    assert_eq!(reborn.elect_controller(1, true, 6).await, Ok(Election::Won(epoch_of(2, 2))));
     zk.close().await;
     let (_, stat) = again.get_data("/brokers/ids/1", false).await.unwrap();
     assert_eq!((stat.czxid, stat.ephemeral_owner), (second, again.session_id()), "the old session took nothing along");
@@ -172,11 +172,11 @@ async fn election_and_controller_writes() {
     let server = ZooKeeperServer::start();
     let (a, b) = (Store::new(session(&server, 6000).await), Store::new(session(&server, 6000).await));
     a.ensure_top_level_paths().await.unwrap();
-    let (first, second) = tokio::join!(a.elect_controller(1, 1), b.elect_controller(2, 1));
+    let (first, second) = tokio::join!(a.elect_controller(1, true, 1), b.elect_controller(2, 1));
     let won = [&first, &second].iter().filter(|r| matches!(r, Ok(Election::Won(_)))).count();
     assert_eq!(won, 1, "{first:?} {second:?}");
     let (winner, loser, id) = if matches!(first, Ok(Election::Won(_))) { (&a, &b, 1) } else { (&b, &a, 2) };
-    assert_eq!(loser.elect_controller(9, 1).await, Ok(Election::Lost { controller_id: id }));
+    assert_eq!(loser.elect_controller(9, true, 1).await, Ok(Election::Lost { controller_id: id }));
     let epoch = winner.controller_epoch().await.unwrap().unwrap();
 
     let znode = TopicZnode { partitions: (0..150).map(|p| (p, Assignment::new(vec![1, 2]))).collect(), topic_id: None };
@@ -204,7 +204,7 @@ async fn election_and_controller_writes() {
     assert!(loser.exists(paths::CONTROLLER, true).await.unwrap());
     winner.delete_controller(epoch).await.unwrap();
     assert_eq!(next_change(&mut events).await, ZkEvent::Deleted(paths::CONTROLLER.into()));
-    let next_epoch = match loser.elect_controller(3, 2).await {
+    let next_epoch = match loser.elect_controller(3, true, 2).await {
         Ok(Election::Won(next)) => next,
         other => panic!("{other:?}"),
     };

@@ -21,7 +21,7 @@ use crate::protocol::messages::{
 use crate::replica::control::{CoordinatorChange, LeadershipOrder, OrderOutcome, StopOrder};
 use crate::replica::partition::LeaderAndIsr;
 use crate::topic::{GROUP_METADATA_TOPIC, TopicPartition};
-use crate::util::clock;
+use crate::util::{blocking, clock};
 
 /// True when the request was meant for an earlier life of this broker; -1 means "not given".
 fn is_stale(api: &Api, broker_epoch: i64) -> bool {
@@ -34,7 +34,7 @@ pub(super) async fn blocking(
     work: impl FnOnce(&Api) -> Option<Frame> + Send + 'static,
 ) -> Option<Frame> {
     let api = api.clone();
-    match tokio::task::spawn_blocking(move || work(&api)).await {
+    match blocking::run(move || work(&api)).await {
         Ok(frame) => frame,
         Err(error) => {
             tracing::error!(target: "kafka.server.KafkaApis", "A request of the controller failed: {error}");

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
-use crate::client::{ClientError, Connection};
+use crate::client::{ClientError, Connection, Connector, Options};
 use crate::controller::ControllerHandle;
 use crate::metadata::MetadataCache;
 use crate::protocol::ErrorCode;
@@ -35,6 +35,7 @@ pub struct ControllerChannel {
     pub listener: String,
     /// `controller.socket.timeout.ms`.
     pub timeout: Duration,
+    connector: Connector,
     kept: Mutex<Option<(Address, Connection)>>,
 }
 
@@ -48,9 +49,10 @@ impl ControllerChannel {
         controller: ControllerHandle,
         listener: &str,
         timeout: Duration,
+        connector: Connector,
     ) -> ControllerChannel {
         let listener = listener.to_owned();
-        ControllerChannel { broker_id, metadata, controller, listener, timeout, kept: Mutex::default() }
+        ControllerChannel { broker_id, metadata, controller, listener, timeout, connector, kept: Mutex::default() }
     }
 
     fn address(&self) -> Result<Address, String> {
@@ -70,8 +72,8 @@ impl ControllerChannel {
         {
             return Ok(connection.clone());
         }
-        let client_id = self.broker_id.to_string();
-        let connected = Connection::connect(&address.1, address.2, &client_id, self.timeout).await;
+        let options = Options::new(&self.broker_id.to_string(), self.timeout);
+        let connected = (self.connector)(address.1.to_string(), address.2, options).await;
         let connection = connected.map_err(|error| error.to_string())?;
         *self.kept.lock() = Some((address, connection.clone()));
         Ok(connection)

@@ -26,7 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::BrokerConfig;
 use crate::util::logging;
 
-pub use startup::Broker;
+pub use startup::{Broker, Surroundings};
 
 const LOGGER: &str = "kafka.Kafka$";
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::settings;
 use super::startup::Broker;
+use crate::util::blocking;
 
 const LOGGER: &str = "kafka.server.KafkaServer";
 
@@ -27,7 +28,7 @@ impl Broker {
         self.acceptors.join_all().await;
         self.tasks.join_all().await;
         let (logs, replicas) = (self.logs.clone(), self.replicas.clone());
-        let closed = tokio::task::spawn_blocking(move || {
+        let closed = blocking::run(move || {
             replicas.stop_following();
             replicas.checkpoint_high_watermarks();
             logs.shutdown();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -15,8 +16,9 @@ use super::controller_channel::{ControllerBlocks, ControllerChannel, IsrChannel,
 use super::offsets_log::ReplicatedOffsets;
 use super::{features, hooks, identity, log_dirs, settings, tasks};
 use crate::api::{Api, ApiSettings};
+use crate::client::{self, Connector};
 use crate::config::{BrokerConfig, LiveConfig, LogConfig, SecurityProtocol};
-use crate::controller::channel::{NetworkChannel, plain_connector};
+use crate::controller::channel::{NetworkChannel, controller_connector};
 use crate::controller::{Controller, ControllerDeps, ControllerHandle};
 use crate::group::{GroupCoordinator, SystemClock};
 use crate::log::{FailureHandler, LogManager, ManagerOptions, ProducerStateConfig};
@@ -31,8 +33,9 @@ use crate::replica::session::FetchSessions;
 use crate::replica::table::ReplicaSettings;
 use crate::topic::GROUP_METADATA_TOPIC;
 use crate::txn::producer_ids::{BlockSource, ProducerIds};
-use crate::util::clock;
 use crate::util::disk::{Disk, RealDisk};
+use crate::util::{blocking, clock};
+use crate::zk::Zk;
 use crate::zk::json::BrokerRegistration;
 use crate::zk::session::Session;
 use crate::zk::store::{Store, StoreError};
@@ -41,6 +44,16 @@ const LOGGER: &str = "kafka.server.KafkaServer";
 const RACK_AWARE_SELECTOR: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
 const LEADER_SELECTOR: &str = "org.apache.kafka.common.replica.LeaderSelector";
 
+/// What a broker stands on: the real things, or those of a simulation.
+pub struct Surroundings {
+    pub zk: Arc<dyn Zk>,
+    pub disk: Arc<dyn Disk>,
+    /// Makes the connections to other brokers.
+    pub connector: Connector,
+    /// Whether the configured listeners are bound and served; otherwise requests come in by [`Broker::api`] alone.
+    pub listens: bool,
+}
+
 /// A serving broker.
 pub struct Broker {
     pub(super) id: i32,
@@ -48,6 +61,7 @@ pub struct Broker {
     pub(super) store: Arc<Store>,
     pub(super) logs: Arc<LogManager>,
     pub(super) replicas: Arc<ReplicaTable>,
+    pub(super) api: Arc<Api>,
     pub(super) groups: GroupCoordinator,
     pub(super) controller: ControllerHandle,
     pub(super) to_controller: Arc<ControllerChannel>,
@@ -66,18 +80,25 @@ fn millis(value: i32) -> Duration {
 impl Broker {
     /// Starts everything; on return the broker serves.
     pub async fn start(config: BrokerConfig) -> anyhow::Result<Broker> {
+        let zk = Session::connect(settings::zookeeper(&config)).await.with_context(|| {
+            format!("cannot connect to ZooKeeper (zookeeper.connect={})", config.string("zookeeper.connect"))
+        })?;
+        let world =
+            Surroundings { zk: Arc::new(zk), disk: RealDisk::shared(), connector: client::tcp(), listens: true };
+        Broker::start_in(world, config).await
+    }
+
+    /// The same in surroundings of the caller's making.
+    pub async fn start_in(world: Surroundings, config: BrokerConfig) -> anyhow::Result<Broker> {
         for warning in config.warnings() {
             tracing::warn!(target: "kafka.server.KafkaConfig", "{warning}");
         }
         check_supported(&config)?;
         tracing::info!(target: LOGGER, "starting");
-        let zk = Arc::new(Session::connect(settings::zookeeper(&config)).await.with_context(|| {
-            format!("cannot connect to ZooKeeper (zookeeper.connect={})", config.string("zookeeper.connect"))
-        })?);
+        let Surroundings { zk, disk, connector, listens } = world;
         let store = Arc::new(Store::new(zk));
         store.ensure_top_level_paths().await.context("cannot create the top level paths in ZooKeeper")?;
 
-        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let identity = identity::establish(&store, &config, disk.as_ref()).await?;
         let (id, cluster_id) = (identity.broker_id, identity.cluster_id.clone());
         tracing::info!(target: LOGGER, "Cluster ID = {cluster_id}");
@@ -88,11 +109,11 @@ impl Broker {
         let (on_failure, failures) = log_dirs::channel();
         let options = log_options(&config, &store, disk.clone(), identity.offline.clone(), on_failure).await?;
         let topics = tokio::spawn(topics_to_expect(store.clone()));
-        let loaded = tokio::task::spawn_blocking(move || LogManager::start(options)).await;
+        let loaded = blocking::run(move || LogManager::start(options)).await;
         let logs = loaded.context("loading the logs failed")??;
         identity.write(disk.as_ref(), clock::now_ms())?;
         let recovered = logs.clone();
-        drop(tokio::task::spawn_blocking(move || recovered.keep_recovered()));
+        blocking::start(&Handle::current(), move || recovered.keep_recovered());
         let features = match config.protocol_version().at_least("2.7-IV0") {
             true => features::follow(store.clone()).await.context("cannot read /feature")?,
             false => features::nobody_follows(),
@@ -101,7 +122,7 @@ impl Broker {
         metadata.expect(topics.await.context("reading the topics failed")?.context("cannot read the topics")?);
 
         let limits = Arc::new(settings::listeners(&config));
-        let listeners = bind(&config, &limits)?;
+        let listeners = if listens { bind(&config, &limits)? } else { Vec::new() };
         let bound: HashMap<String, u16> = listeners.iter().map(|l| (l.name.to_string(), l.address.port())).collect();
         let registration = settings::registration(&config, &bound, clock::now_ms());
         store.check_endpoints(id, &registration).await?;
@@ -109,14 +130,16 @@ impl Broker {
         tracing::info!(target: "kafka.zk.KafkaZkClient", "Registered broker {id} at path /brokers/ids/{id} with addresses: {}, czxid (broker epoch): {broker_epoch}",
             registration.endpoints.iter().map(|e| e.connection_string()).collect::<Vec<_>>().join(","));
 
-        let controller = start_controller(&live, &store, id, broker_epoch, registration, &features);
+        let controller = start_controller(&live, &store, (id, broker_epoch), registration, &features, &connector);
         let channel = || {
             let timeout = millis(config.int("controller.socket.timeout.ms"));
             let listener = config.control_plane_listener().unwrap_or(config.inter_broker_listener());
-            Arc::new(ControllerChannel::new(id, metadata.clone(), controller.clone(), listener, timeout))
+            let (metadata, controller) = (metadata.clone(), controller.clone());
+            Arc::new(ControllerChannel::new(id, metadata, controller, listener, timeout, connector.clone()))
         };
         let to_controller = channel();
-        let (replicas, isr_sender) = start_replicas(&config, id, &logs, &metadata, &controller, channel(), &store);
+        let (replicas, isr_sender) =
+            start_replicas(&config, (id, &store), &logs, &metadata, &controller, channel(), connector.clone());
         let offsets = ReplicatedOffsets {
             replicas: replicas.clone(),
             required_acks: i16::try_from(config.int("offsets.commit.required.acks")).unwrap_or(-1),
@@ -170,6 +193,7 @@ impl Broker {
             store,
             logs,
             replicas,
+            api,
             groups,
             controller,
             to_controller,
@@ -179,6 +203,11 @@ impl Broker {
             tasks,
             followers,
         })
+    }
+
+    /// Where requests are handled.
+    pub fn api(&self) -> &Arc<Api> {
+        &self.api
     }
 
     /// Resolves with the reason when the broker cannot go on.
@@ -246,14 +275,14 @@ async fn log_options(
             }
         }
     }
-    let runtime = tokio::runtime::Handle::current();
+    let runtime = Handle::current();
     Ok(ManagerOptions {
         dirs: config.log_dirs(),
         offline_dirs,
         default_config: Arc::new(config.log_defaults()),
         topic_configs: topics,
         disk,
-        background: Arc::new(move |work| drop(runtime.spawn_blocking(work))),
+        background: Arc::new(move |work| blocking::start(&runtime, work)),
         producers: ProducerStateConfig {
             expiration_ms: i64::from(config.int("producer.id.expiration.ms")),
             max_transaction_timeout_ms: i64::from(config.int("transaction.max.timeout.ms")),
@@ -280,10 +309,10 @@ fn bind(config: &BrokerConfig, limits: &ListenerLimits) -> anyhow::Result<Vec<Li
 fn start_controller(
     live: &Arc<LiveConfig>,
     store: &Arc<Store>,
-    id: i32,
-    broker_epoch: i64,
+    (id, broker_epoch): (i32, i64),
     registration: BrokerRegistration,
     features: &watch::Receiver<i64>,
+    connector: &Connector,
 ) -> ControllerHandle {
     let config = live.load();
     let controller_config = settings::controller(&config, id);
@@ -300,7 +329,7 @@ fn start_controller(
         id,
         &controller_config.inter_broker_listener,
         controller_config.inter_broker_protocol,
-        plain_connector(id, timeout),
+        controller_connector(connector.clone(), id, timeout),
     );
     Controller::start(ControllerDeps {
         config: controller_config,
@@ -314,12 +343,12 @@ fn start_controller(
 /// The replicas with what moves them: fetchers from other leaders, and the sender of changes to in-sync sets.
 fn start_replicas(
     config: &BrokerConfig,
-    id: i32,
+    (id, store): (i32, &Arc<Store>),
     logs: &Arc<LogManager>,
     metadata: &Arc<MetadataCache>,
     controller: &ControllerHandle,
     channel: Arc<ControllerChannel>,
-    store: &Arc<Store>,
+    connector: Connector,
 ) -> (Arc<ReplicaTable>, JoinHandle<()>) {
     let isr_changes = Arc::new(IsrManager::new(id, metadata.clone()));
     let handle = controller.clone();
@@ -327,9 +356,9 @@ fn start_replicas(
         config.int("replication.quota.window.num"),
         config.int("replication.quota.window.size.seconds"),
     ));
-    let fetchers =
-        FetcherManager::new(FetcherSettings::of(config, id), metadata.clone(), Arc::new(move || handle.broker_epoch()))
-            .with_quota(quotas.follower.clone());
+    let epoch = Arc::new(move || handle.broker_epoch());
+    let fetchers = FetcherManager::new(FetcherSettings::of(config, id), metadata.clone(), epoch, connector)
+        .with_quota(quotas.follower.clone());
     let settings = ReplicaSettings { broker_id: id, max_lag_ms: config.long("replica.lag.time.max.ms") };
     let ibp = config.protocol_version();
     let sender = match ibp.at_least("2.7-IV2") {

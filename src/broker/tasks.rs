@@ -11,7 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::config::BrokerConfig;
 use crate::log::LogManager;
 use crate::replica::ReplicaTable;
-use crate::util::clock;
+use crate::util::{blocking, clock};
 
 /// Kafka's delay of the log tasks after start. Ours is never longer than the task's own period.
 const INITIAL_DELAY: Duration = Duration::from_secs(30);
@@ -83,7 +83,7 @@ async fn repeat(period: Duration, work: Arc<dyn Fn() + Send + Sync>, mut stoppin
             _ = stopping.wait_for(|stop| *stop) => return,
         }
         let work = work.clone();
-        if let Err(error) = tokio::task::spawn_blocking(move || work()).await {
+        if let Err(error) = blocking::run(move || work()).await {
             tracing::error!(target: "kafka.utils.KafkaScheduler", "Uncaught exception in scheduled task: {error}");
         }
     }

@@ -7,6 +7,7 @@ pub mod admin;
 pub mod admin_config;
 pub mod bootstrap;
 pub mod connection;
+mod connector;
 mod error;
 mod lookup;
 mod pool;
@@ -15,6 +16,7 @@ mod tests;
 
 pub use admin::{Admin, Call, CoordinatorKind, Target};
 pub use connection::{Connection, Options};
+pub use connector::{Connector, tcp};
 pub use error::ClientError;
 pub use lookup::Cluster;
 pub use pool::Node;

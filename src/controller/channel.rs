@@ -5,7 +5,7 @@
 //! controller must not wait for a slow broker; a broker that does not answer loses its session before long, and
 //! its queue goes with it. No locks.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::batch::ControlRequest;
 use super::context::Broker;
 use super::events::{Event, EventQueue};
 use super::versions::ControlVersions;
-use crate::client::{ClientError, Connection};
+use crate::client::{self, ClientError, Connection, Options};
 use crate::config::ProtocolVersion;
 use crate::topic::TopicPartition;
 
@@ -49,10 +49,12 @@ pub trait ControlChannel: Send + Sync {
 /// Makes a connection to a broker's host and port.
 pub type Connector = Arc<dyn Fn(String, u16) -> BoxFuture<'static, Result<Connection, ClientError>> + Send + Sync>;
 
-/// A connector over plain TCP with `controller.socket.timeout.ms`; the client id is the controller's broker id.
-pub fn plain_connector(me: i32, timeout: Duration) -> Connector {
+/// A connector with `controller.socket.timeout.ms`, for connecting and for each request; the client id is the controller's
+/// broker id.
+pub fn controller_connector(connect: client::Connector, me: i32, timeout: Duration) -> Connector {
     Arc::new(move |host, port| {
-        Box::pin(async move { Connection::connect(&host, port, &me.to_string(), timeout).await })
+        let options = Options { request_timeout: timeout, ..Options::new(&me.to_string(), timeout) };
+        connect(host, port, options)
     })
 }
 
@@ -63,7 +65,7 @@ pub struct NetworkChannel {
     listener: String,
     versions: ControlVersions,
     connector: Connector,
-    senders: HashMap<i32, Sender>,
+    senders: BTreeMap<i32, Sender>,
 }
 
 struct Sender {
@@ -91,7 +93,7 @@ impl NetworkChannel {
             listener: listener.to_owned(),
             versions: ControlVersions::of(inter_broker_protocol),
             connector,
-            senders: HashMap::new(),
+            senders: BTreeMap::new(),
         }
     }
 }

@@ -113,7 +113,7 @@ impl ControlLoop {
 
     /// Takes the office and fills it; answers who holds it if it is taken.
     async fn take_over(&mut self) -> ControllerResult<Option<i32>> {
-        let term = match self.store().elect_controller(self.me, self.hooks.now_ms()).await? {
+        let term = match self.store().elect_controller(self.me, self.ctx.epoch != 0, self.hooks.now_ms()).await? {
             Election::Lost { controller_id } => {
                 self.set_holder(controller_id);
                 return Ok(Some(controller_id));

@@ -4,17 +4,14 @@
 //! Answers to Kafka's `LogManager.createAndValidateLogDirs`, `lockLogDirs`, `CleanShutdownFileHandler` and
 //! `LocalLog.parseTopicPartitionName`.
 
-use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
 use uuid::Uuid;
 
 use super::error::LogError;
 use crate::topic::TopicPartition;
-use crate::util::disk::{Disk, OpenMode};
+use crate::util::disk::{Disk, FileLock, OpenMode};
 
 pub const LOCK_FILE: &str = ".lock";
 pub const CLEAN_SHUTDOWN_FILE: &str = ".kafka_cleanshutdown";
@@ -108,35 +105,13 @@ pub fn create_and_validate(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
 /// The lock of a log dir, held until dropped. Java's `FileChannel.tryLock` conflicts with it.
 #[derive(Debug)]
 pub struct DirLock {
-    _file: File,
+    _file: Box<dyn FileLock>,
 }
 
 impl DirLock {
     /// `Ok(None)` when somebody else holds the lock, in this process or another.
-    pub fn try_acquire(dir: &Path) -> io::Result<Option<DirLock>> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(dir.join(LOCK_FILE))?;
-        let lock = libc_flock();
-        // A lock of the open file conflicts with the per-process locks of Java, and with itself inside one process.
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        let result = fcntl(&file, FcntlArg::F_OFD_SETLK(&lock));
-        #[cfg(not(any(target_os = "linux", target_os = "android")))]
-        let result = fcntl(&file, FcntlArg::F_SETLK(&lock));
-        match result {
-            Ok(_) => Ok(Some(DirLock { _file: file })),
-            Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
-            Err(e) => Err(e.into()),
-        }
-    }
-}
-
-/// An exclusive lock on the whole file.
-fn libc_flock() -> nix::libc::flock {
-    nix::libc::flock {
-        l_type: nix::libc::F_WRLCK as _,
-        l_whence: nix::libc::SEEK_SET as _,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
+    pub fn try_acquire(disk: &dyn Disk, dir: &Path) -> io::Result<Option<DirLock>> {
+        Ok(disk.lock(&dir.join(LOCK_FILE))?.map(|file| DirLock { _file: file }))
     }
 }
 
@@ -197,12 +172,12 @@ mod tests {
     #[test]
     fn a_second_lock_is_refused_until_the_first_is_dropped() {
         let dir = tempfile::tempdir().unwrap();
-        let first = DirLock::try_acquire(dir.path()).unwrap().unwrap();
-        assert!(DirLock::try_acquire(dir.path()).unwrap().is_none());
+        let first = DirLock::try_acquire(&RealDisk, dir.path()).unwrap().unwrap();
+        assert!(DirLock::try_acquire(&RealDisk, dir.path()).unwrap().is_none());
         // Trying must not have released it.
-        assert!(DirLock::try_acquire(dir.path()).unwrap().is_none());
+        assert!(DirLock::try_acquire(&RealDisk, dir.path()).unwrap().is_none());
         drop(first);
-        assert!(DirLock::try_acquire(dir.path()).unwrap().is_some());
+        assert!(DirLock::try_acquire(&RealDisk, dir.path()).unwrap().is_some());
     }
 
     #[test]

@@ -103,6 +103,20 @@ impl EpochCache {
         self.write(Durability::Sync)
     }
 
+    /// Takes in what recovery finds: a batch of `epoch` at `offset`. Entries that say otherwise are wrong, as the file may be
+    /// newer than the batches that a loss of power left; what follows them is found again by the batches that follow.
+    pub fn reconcile(&mut self, epoch: i32, offset: i64) -> io::Result<()> {
+        let before_all = self.entries.first().is_some_and(|first| offset < first.start_offset && epoch <= first.epoch);
+        if before_all || self.epoch_for_offset(offset) == Some(epoch) {
+            return Ok(());
+        }
+        self.entries.retain(|e| e.start_offset < offset && e.epoch <= epoch);
+        if self.entries.last().is_none_or(|last| last.epoch < epoch) {
+            self.entries.push(EpochEntry { epoch, start_offset: offset });
+        }
+        self.write(Durability::Sync)
+    }
+
     /// Where `epoch` ends in this log: (epoch found, its end offset), or (-1, -1) when that cannot be told.
     pub fn end_offset_for(&self, epoch: i32, log_end_offset: i64) -> (i32, i64) {
         let undefined = (UNDEFINED_EPOCH, UNDEFINED_EPOCH_OFFSET);
@@ -199,6 +213,27 @@ mod tests {
         c.assign(3, 22).unwrap();
         assert_eq!(c.entries(), [EpochEntry { epoch: 2, start_offset: 10 }, EpochEntry { epoch: 3, start_offset: 22 }]);
         assert!(c.assign(-1, 30).is_err());
+    }
+
+    #[test]
+    fn batches_found_by_recovery_are_right() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut c = cache(dir.path());
+        let entries = |c: &EpochCache| c.entries().iter().map(|e| (e.epoch, e.start_offset)).collect::<Vec<_>>();
+        for (epoch, offset) in [(0, 5), (3, 7), (4, 12)] {
+            c.assign(epoch, offset).unwrap();
+        }
+        // What agrees changes nothing, nor does what is below the first entry.
+        for (epoch, offset) in [(0, 2), (0, 6), (3, 11), (4, 20)] {
+            c.reconcile(epoch, offset).unwrap();
+        }
+        assert_eq!(entries(&c), [(0, 5), (3, 7), (4, 12)]);
+        // The batches at 7 and 9 are of earlier epochs than the file says.
+        c.reconcile(0, 7).unwrap();
+        c.reconcile(2, 9).unwrap();
+        c.reconcile(4, 15).unwrap();
+        assert_eq!(entries(&c), [(0, 5), (2, 9), (4, 15)]);
+        assert_eq!(cache(dir.path()).entries(), c.entries());
     }
 
     #[test]

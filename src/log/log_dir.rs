@@ -6,8 +6,8 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::error::LogError;
 
@@ -18,7 +18,11 @@ pub struct LogDir {
     path: PathBuf,
     offline: AtomicBool,
     on_failure: FailureHandler,
+    /// Writes the recovery points down at once; set by the manager.
+    checkpointer: OnceLock<Checkpointer>,
 }
+
+pub(super) type Checkpointer = Box<dyn Fn() + Send + Sync>;
 
 impl fmt::Debug for LogDir {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -28,7 +32,19 @@ impl fmt::Debug for LogDir {
 
 impl LogDir {
     pub fn new(path: PathBuf, on_failure: FailureHandler) -> Arc<LogDir> {
-        Arc::new(LogDir { path, offline: AtomicBool::new(false), on_failure })
+        Arc::new(LogDir { path, offline: AtomicBool::new(false), on_failure, checkpointer: OnceLock::new() })
+    }
+
+    /// Sets what writes the recovery points of the dir down; once.
+    pub(super) fn set_checkpointer(&self, checkpointer: Checkpointer) {
+        let _ = self.checkpointer.set(checkpointer);
+    }
+
+    /// A log was cut below its recovery point: a crash must not find the old one. Not under a log's lock.
+    pub(super) fn recovery_points_fell(&self) {
+        if let Some(checkpointer) = self.checkpointer.get() {
+            checkpointer();
+        }
     }
 
     pub fn path(&self) -> &Path {

@@ -91,8 +91,8 @@ impl Segment {
             if batch.magic() >= MAGIC_V2 {
                 let epoch = batch.partition_leader_epoch();
                 let base = batch.base_offset().unwrap_or(batch.last_offset());
-                if epoch >= 0 && epochs.latest().is_none_or(|latest| epoch > latest.epoch) {
-                    epochs.assign(epoch, base)?;
+                if epoch >= 0 {
+                    epochs.reconcile(epoch, base)?;
                 }
                 replay_batch(Some(self), producers, entry.as_ref(), batch.next_offset(), tp)?;
             }

@@ -81,7 +81,7 @@ impl LogManager {
         let disk = Arc::clone(&options.disk);
         let all = options.dirs.iter().map(|d| d.display().to_string()).collect::<Vec<_>>().join(", ");
         let log_dirs = validate_dirs(&options, &all)?;
-        let locks = lock_dirs(&log_dirs)?;
+        let locks = lock_dirs(&*disk, &log_dirs)?;
         if log_dirs.iter().all(|d| d.is_offline()) {
             return Err(StartError::NoLiveDir(all));
         }
@@ -102,9 +102,10 @@ impl LogManager {
             to_delete: Mutex::new(Vec::new()),
             threads_per_dir: options.threads_per_dir,
         };
+        let now_ms = (manager.clock)();
         let results: Vec<Result<bool, StartError>> = std::thread::scope(|scope| {
             let manager = &manager;
-            let loads: Vec<_> = log_dirs.iter().map(|dir| scope.spawn(move || manager.load_dir(dir))).collect();
+            let loads: Vec<_> = log_dirs.iter().map(|dir| scope.spawn(move || manager.load_dir(dir, now_ms))).collect();
             loads.into_iter().map(|load| load.join().unwrap_or_else(|_| Err(panicked()))).collect()
         });
         for ((dir, lock), result) in log_dirs.into_iter().zip(locks).zip(results) {
@@ -128,11 +129,21 @@ impl LogManager {
         for dir in failed {
             manager.handle_dir_failure(&dir);
         }
-        Ok(Arc::new(manager))
+        let manager = Arc::new(manager);
+        for (at, dir) in manager.dirs.iter().enumerate() {
+            let manager = Arc::downgrade(&manager);
+            dir.dir.set_checkpointer(Box::new(move || {
+                if let Some(manager) = manager.upgrade() {
+                    // Failures take the dir offline and are logged there.
+                    let _ = manager.checkpoint_recovery_points_in(&manager.dirs[at]);
+                }
+            }));
+        }
+        Ok(manager)
     }
 
     /// Loads one dir; returns whether it had the clean marker. Only errors that end the start come out.
-    fn load_dir(&self, dir: &Arc<LogDir>) -> Result<bool, StartError> {
+    fn load_dir(&self, dir: &Arc<LogDir>, now_ms: i64) -> Result<bool, StartError> {
         if dir.is_offline() {
             return Ok(false);
         }
@@ -154,7 +165,7 @@ impl LogManager {
                         if dir.is_offline() || failure.lock().is_some() {
                             return;
                         }
-                        if let Err(e) = self.load_log(dir, found, &before) {
+                        if let Err(e) = self.load_log(dir, found, &before, now_ms) {
                             failure.lock().get_or_insert(e);
                         }
                     }
@@ -188,11 +199,11 @@ impl LogManager {
         Ok(Ok(Before { clean, recovery_points, log_starts, found }))
     }
 
-    fn load_log(&self, dir: &Arc<LogDir>, found: &Found, before: &Before) -> Result<(), StartError> {
+    fn load_log(&self, dir: &Arc<LogDir>, found: &Found, before: &Before, now_ms: i64) -> Result<(), StartError> {
         match found.kind {
             DirKind::Stray => return Ok(()),
             DirKind::Delete => {
-                let due_ms = (self.clock)().saturating_add(self.delete_delay_ms);
+                let due_ms = now_ms.saturating_add(self.delete_delay_ms);
                 let deletion = DirDeletion { due_ms, path: found.path.clone(), dir: Arc::clone(dir), log: None };
                 self.to_delete.lock().push(deletion);
                 return Ok(());
@@ -210,7 +221,7 @@ impl LogManager {
             recovery_point_checkpoint: before.recovery_points.get(&found.tp).copied().unwrap_or(0),
             had_clean_shutdown: before.clean,
             remaining_segments: None,
-            now_ms: (self.clock)(),
+            now_ms,
         };
         let log = match open.open() {
             Ok(log) => log,
@@ -259,14 +270,14 @@ fn validate_dirs(options: &ManagerOptions, all: &str) -> Result<Vec<Arc<LogDir>>
 }
 
 /// One lock per live dir. A dir in use elsewhere ends the start.
-fn lock_dirs(log_dirs: &[Arc<LogDir>]) -> Result<Vec<Option<DirLock>>, StartError> {
+fn lock_dirs(disk: &dyn Disk, log_dirs: &[Arc<LogDir>]) -> Result<Vec<Option<DirLock>>, StartError> {
     let mut locks = Vec::new();
     for dir in log_dirs {
         if dir.is_offline() {
             locks.push(None);
             continue;
         }
-        match DirLock::try_acquire(dir.path()) {
+        match DirLock::try_acquire(disk, dir.path()) {
             Ok(Some(lock)) => locks.push(Some(lock)),
             Ok(None) => return Err(StartError::Locked(dir.path().to_owned())),
             Err(e) => {

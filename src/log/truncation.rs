@@ -22,7 +22,8 @@ impl PartitionLog {
                 self.tp
             )));
         }
-        self.with_writer(|writer| {
+        let flushed = self.recovery_point();
+        let truncated = self.with_writer(|writer| {
             let end = self.log_end_offset();
             if offset >= end {
                 tracing::info!(target: LOGGER, "Truncating {} to {offset} has no effect as the largest offset in the log is {}", self.tp, end - 1);
@@ -37,7 +38,12 @@ impl PartitionLog {
                 self.truncate_locked(writer, offset, now_ms)?;
             }
             Ok(true)
-        })
+        })?;
+        if offset < flushed {
+            // What is appended from here on is not on the device, whatever the checkpoint says.
+            self.log_dir.recovery_points_fell();
+        }
+        Ok(truncated)
     }
 
     fn truncate_locked(&self, writer: &mut Writer, offset: i64, now_ms: i64) -> Result<(), LogError> {
@@ -61,7 +67,12 @@ impl PartitionLog {
 
     /// Removes everything; the log then begins and ends at `offset`.
     pub fn truncate_fully_and_start_at(&self, offset: i64, now_ms: i64) -> Result<(), LogError> {
-        self.with_writer(|writer| self.truncate_fully_locked(writer, offset, now_ms))
+        let flushed = self.recovery_point();
+        self.with_writer(|writer| self.truncate_fully_locked(writer, offset, now_ms))?;
+        if offset < flushed {
+            self.log_dir.recovery_points_fell();
+        }
+        Ok(())
     }
 
     pub(super) fn truncate_fully_locked(&self, writer: &mut Writer, offset: i64, now_ms: i64) -> Result<(), LogError> {

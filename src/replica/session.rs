@@ -88,7 +88,7 @@ impl FetchContext {
 
 struct Cached {
     item: FetchItem,
-    /// -1 before the first answer and after an error, so that the next answer is sent whatever it says.
+    /// -1 before the first answer and after an error or a divergence, so that the next answer is sent whatever it says.
     high_watermark: i64,
     log_start_offset: i64,
 }
@@ -145,7 +145,9 @@ impl Session {
             || summary.has_preferred_replica
             || summary.diverging
             || summary.error != 0;
-        cached.high_watermark = if summary.error == 0 { summary.high_watermark } else { -1 };
+        // A follower that has to truncate takes nothing else from the answer: the next one says it again.
+        let taken = summary.error == 0 && !summary.diverging;
+        cached.high_watermark = if taken { summary.high_watermark } else { -1 };
         cached.log_start_offset = summary.log_start_offset;
         if summary.has_records {
             self.move_to_end(key);
@@ -330,6 +332,20 @@ mod tests {
         assert_eq!(sessions.select(&next, &[(key(0), FetchSummary { error: 6, ..quiet })]), [true]);
         let (next, _) = sessions.open(request(full.session_id(), 2, &[]), 1).unwrap();
         assert_eq!(sessions.select(&next, &[(key(0), quiet)]), [true]);
+    }
+
+    #[test]
+    fn what_came_with_a_divergence_is_sent_again() {
+        let sessions = FetchSessions::new(10);
+        let (context, _) = sessions.open(request(0, 0, &[0]), 0).unwrap();
+        let id = context.session_id();
+        let diverging = FetchSummary { high_watermark: 5, diverging: true, ..FetchSummary::default() };
+        assert_eq!(sessions.select(&context, &[(key(0), diverging)]), [true]);
+        let settled = FetchSummary { high_watermark: 5, ..FetchSummary::default() };
+        let (context, _) = sessions.open(request(id, 1, &[0]), 0).unwrap();
+        assert_eq!(sessions.select(&context, &[(key(0), settled)]), [true]);
+        let (context, _) = sessions.open(request(id, 2, &[0]), 0).unwrap();
+        assert_eq!(sessions.select(&context, &[(key(0), settled)]), [false]);
     }
 
     #[test]

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use crate::util::disk::{Disk, OpenMode};
 
-/// Whether `replace` waits until the new content is on the device.
+/// Whether `replace` waits until the new content is what a reader finds after a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// fsync file and directory.
+    /// It is.
     Sync,
-    /// Only atomic against a crash of the process.
+    /// The directory is not synced: the old content may come back.
     NoSync,
 }
 
@@ -29,9 +29,8 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], durability: Durabilit
         let file = disk.open(&tmp, OpenMode::Create)?;
         file.set_len(0)?;
         file.write_at(&[bytes], 0)?;
-        if durability == Durability::Sync {
-            file.sync()?;
-        }
+        // Without this a loss of power may leave the new name with no content, or half of it.
+        file.sync()?;
     }
     disk.rename(&tmp, path)?;
     match path.parent() {

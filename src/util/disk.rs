@@ -12,6 +12,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
@@ -60,6 +63,11 @@ pub trait DiskFile: Send + Sync + Debug {
     fn as_fd(&self) -> Option<BorrowedFd<'_>>;
 }
 
+/// A lock on a file, held until dropped.
+pub trait FileLock: Send + Sync + Debug {}
+
+impl FileLock for File {}
+
 /// A file system.
 pub trait Disk: Send + Sync + Debug {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>>;
@@ -73,6 +81,8 @@ pub trait Disk: Send + Sync + Debug {
     /// Makes renames, creations and removals in `dir` durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     fn set_modified(&self, path: &Path, modified_ms: i64) -> io::Result<()>;
+    /// Locks a file, which is made when missing. `Ok(None)` when somebody else holds the lock, in this process or another.
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn FileLock>>>;
 
     /// True when the path exists (any error counts as absent).
     fn exists(&self, path: &Path) -> bool {
@@ -160,6 +170,32 @@ impl Disk for RealDisk {
     fn set_modified(&self, path: &Path, modified_ms: i64) -> io::Result<()> {
         let since = std::time::Duration::from_millis(u64::try_from(modified_ms).unwrap_or(0));
         OpenOptions::new().write(true).open(path)?.set_modified(UNIX_EPOCH + since)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn FileLock>>> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let lock = whole_file();
+        // A lock of the open file conflicts with the per-process locks of Java, and with itself inside one process.
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let result = fcntl(&file, FcntlArg::F_OFD_SETLK(&lock));
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let result = fcntl(&file, FcntlArg::F_SETLK(&lock));
+        match result {
+            Ok(_) => Ok(Some(Box::new(file))),
+            Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+/// An exclusive lock on the whole file.
+fn whole_file() -> nix::libc::flock {
+    nix::libc::flock {
+        l_type: nix::libc::F_WRLCK as _,
+        l_whence: nix::libc::SEEK_SET as _,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
     }
 }
 

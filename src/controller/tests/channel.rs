@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::super::batch::ControlRequest;
-use super::super::channel::{ControlChannel, NetworkChannel, plain_connector};
+use super::super::channel::{ControlChannel, NetworkChannel, controller_connector};
 use super::super::context::Broker;
 use super::super::events::{Event, EventQueue};
 use super::super::testing::broker;
@@ -39,7 +39,7 @@ async fn setup() -> (TcpListener, NetworkChannel, Broker, EventQueue) {
     let mut node = broker(5);
     node.endpoints[0].host = "127.0.0.1".to_owned();
     node.endpoints[0].port = i32::from(listener.local_addr().unwrap().port());
-    let connector = plain_connector(3, Duration::from_secs(5));
+    let connector = controller_connector(crate::client::tcp(), 3, Duration::from_secs(5));
     let channel = NetworkChannel::new(3, "PLAINTEXT", ProtocolVersion::parse("3.7").unwrap(), connector);
     (listener, channel, node, EventQueue::default())
 }

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use super::super::testing::{Member, eventually, state, state_json, znode};
 use crate::protocol::ErrorCode;
 use crate::topic::TopicPartition;
-use crate::zk::twin::Twin;
-use crate::zk::{ANY_VERSION, CreateMode, Zk};
+use crate::zk::twin::{Fault, Twin};
+use crate::zk::{ANY_VERSION, CreateMode, Zk, ZkError};
 
 #[tokio::test]
 async fn another_broker_takes_over() {
@@ -125,6 +125,16 @@ async fn the_isr_notes_of_old_brokers_are_taken_in() {
     let umr = |id: i32| format!("{id} UMR brokers=0,1 t-0[leader=0 epoch=0 isr=0 version=1 offline=]");
     assert_eq!(b0.sent().await, [umr(0), umr(1)]);
     assert!(b0.store.isr_changes(false).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_office_found_empty_is_stood_for() {
+    let twin = Twin::new();
+    // Somebody was faster, and is gone by the time this broker looks who it was: no watch will ever tell.
+    twin.fault_next("/controller", Fault::Fail(ZkError::NodeExists));
+    let b0 = Member::start(&twin, 0).await;
+    assert!(b0.controller.is_active());
+    assert_eq!(znode(&twin, "/controller_epoch"), Some(("1".to_owned(), 1)));
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use crate::group::config::Now;
 use crate::group::group::{COORDINATOR_LOG, Group, MANAGER_LOG};
 use crate::group::loader::{LoadedGroup, load};
 use crate::group::offsets::GroupOffsets;
+use crate::util::blocking;
 
 impl GroupCoordinator {
     /// This broker leads the partition from `leader_epoch` on: its groups are loaded in the background.
@@ -107,7 +108,7 @@ impl Inner {
         let _permit = self.loads.clone().acquire_owned().await;
         let waited = self.clock.now().mono_ms - scheduled;
         let reader = self.clone();
-        let loaded = tokio::task::spawn_blocking(move || {
+        let loaded = blocking::run(move || {
             let is_wanted = || reader.is_loading(partition, load_id);
             load(&*reader.log, partition, reader.config.offsets_load_buffer_size, is_wanted)
         });

@@ -66,6 +66,24 @@ fn what_kafka_has_cleaned_is_kept_until_the_partition_is_deleted() {
 }
 
 #[test]
+fn a_recovery_point_falls_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = LogManager::start(options(&[dir.path()], &Jobs::default())).unwrap();
+    let log = manager.get_or_create(&tp(0), true, None).unwrap();
+    for _ in 0..3 {
+        append(&log, client_batch(2, 10, NOW));
+    }
+    log.flush().unwrap();
+    manager.checkpoint_recovery_points();
+    let written = || checkpoint::read_offsets(&RealDisk, &dir.path().join(checkpoint::RECOVERY_POINT_FILE)).unwrap();
+    assert_eq!(written()[&tp(0)], 6);
+    log.truncate_to(2, NOW).unwrap();
+    assert_eq!(written()[&tp(0)], 2);
+    log.truncate_fully_and_start_at(0, NOW).unwrap();
+    assert_eq!(written()[&tp(0)], 0);
+}
+
+#[test]
 fn work_that_finds_a_log_deleted_does_not_fail_the_dir() {
     let dir = tempfile::tempdir().unwrap();
     let jobs = Jobs::default();

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::core::FetcherCore;
 use super::task::{FetcherTask, Shared};
 use super::{FetcherSettings, Fetching, FollowOrder};
-use crate::client::{Connection, Options};
+use crate::client::{Connector, Options};
 use crate::metadata::MetadataCache;
 use crate::quota::ReplicationQuota;
 use crate::topic::{TopicPartition, java_hash};
@@ -51,6 +51,7 @@ pub struct FetcherManager {
     settings: Arc<FetcherSettings>,
     metadata: Arc<MetadataCache>,
     broker_epoch: Arc<dyn Fn() -> i64 + Send + Sync>,
+    connector: Connector,
     runtime: Handle,
     quota: Arc<ReplicationQuota>,
     fetchers: Mutex<Fetchers>,
@@ -70,11 +71,13 @@ impl FetcherManager {
         settings: FetcherSettings,
         metadata: Arc<MetadataCache>,
         broker_epoch: Arc<dyn Fn() -> i64 + Send + Sync>,
+        connector: Connector,
     ) -> FetcherManager {
         FetcherManager {
             settings: Arc::new(settings),
             metadata,
             broker_epoch,
+            connector,
             runtime: Handle::current(),
             quota: Arc::default(),
             fetchers: Mutex::default(),
@@ -107,12 +110,10 @@ impl FetcherManager {
         let timeout = Duration::from_millis(u64::try_from(self.settings.socket_timeout_ms).unwrap_or(0));
         let client_id = format!("broker-{}-fetcher-{id}", self.settings.broker_id);
         let (host, port) = address.clone();
+        let connect = self.connector.clone();
         let task = FetcherTask {
             shared: shared.clone(),
-            connector: Arc::new(move || {
-                let (host, options) = (host.clone(), Options::new(&client_id, timeout));
-                Box::pin(async move { Connection::connect_with(&host, port, options).await })
-            }),
+            connector: Arc::new(move || connect(host.to_string(), port, Options::new(&client_id, timeout))),
             broker_epoch: self.broker_epoch.clone(),
             timeout,
             connection: None,

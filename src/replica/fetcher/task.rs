@@ -14,10 +14,10 @@ use tokio::time::Instant;
 
 use super::core::{FetcherCore, Incoming, Outgoing, Step, TARGET};
 use crate::client::{ClientError, Connection};
-use crate::util::clock;
+use crate::util::{blocking, clock};
 
 /// Makes the connection to the leader.
-pub type Connector = Arc<dyn Fn() -> BoxFuture<'static, Result<Connection, ClientError>> + Send + Sync>;
+pub type ToLeader = Arc<dyn Fn() -> BoxFuture<'static, Result<Connection, ClientError>> + Send + Sync>;
 
 /// What a fetcher's task and its manager share.
 pub struct Shared {
@@ -30,7 +30,7 @@ pub struct Shared {
 /// Everything a fetcher's task needs.
 pub struct FetcherTask {
     pub shared: Arc<Shared>,
-    pub connector: Connector,
+    pub connector: ToLeader,
     pub broker_epoch: Arc<dyn Fn() -> i64 + Send + Sync>,
     /// `replica.socket.timeout.ms`.
     pub timeout: Duration,
@@ -65,7 +65,7 @@ impl FetcherTask {
 
     async fn blocking(&self, work: impl FnOnce(&mut FetcherCore) + Send + 'static) {
         let shared = self.shared.clone();
-        let done = tokio::task::spawn_blocking(move || {
+        let done = blocking::run(move || {
             let mut core = shared.core.lock();
             if !shared.ended.load(Ordering::Acquire) {
                 work(&mut core);

@@ -44,13 +44,16 @@ impl Store {
     /// Tries to become the controller. `ControllerMoved` when somebody else was faster and it is not clear who.
     ///
     /// A `/controller` that names us, but belongs to another session, is left from our life before a kill: we hold the
-    /// registration of our id, so its owner is dead, and it is replaced.
-    pub async fn elect_controller(&self, broker_id: i32, now_ms: i64) -> Result<Election, StoreError> {
+    /// registration of our id, so its owner is dead, and it is replaced. One of the present session is replaced unless we
+    /// are `in_office`: it was won before we learnt that the session before had ended, and then given up with all
+    /// that belonged to that one.
+    pub async fn elect_controller(&self, broker_id: i32, in_office: bool, now_ms: i64) -> Result<Election, StoreError> {
         let mut leftover = None;
         if let Some((znode, stat)) = self.controller().await? {
             let session = self.zk.session_id();
             let registered = self.registered_session.load(Ordering::Acquire) == session;
-            if znode.broker_id != broker_id || stat.ephemeral_owner == session || !registered {
+            let is_ours = stat.ephemeral_owner == session;
+            if znode.broker_id != broker_id || is_ours && in_office || !is_ours && !registered {
                 return Ok(Election::Lost { controller_id: znode.broker_id });
             }
             leftover = Some(Op::delete(paths::CONTROLLER, stat.version));

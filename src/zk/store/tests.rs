@@ -38,7 +38,7 @@ impl Fixture {
     }
 
     async fn elected(&self) -> ControllerEpoch {
-        won(self.store.elect_controller(0, 1).await)
+        won(self.store.elect_controller(0, true, 1).await)
     }
 }
 
@@ -140,14 +140,14 @@ async fn a_foreign_registration_is_left_alone() {
 async fn a_killed_predecessor_is_replaced_at_once() {
     let f = fixture().await;
     let epoch = f.store.register_broker(1, &broker("h", 9092), false).await.unwrap();
-    let first = won(f.store.elect_controller(1, 1).await);
+    let first = won(f.store.elect_controller(1, true, 1).await);
     f.twin.kill(f.store.zk().session_id());
     let again = f.other();
-    assert_eq!(again.elect_controller(1, 2).await, Ok(Election::Lost { controller_id: 1 }));
+    assert_eq!(again.elect_controller(1, true, 2).await, Ok(Election::Lost { controller_id: 1 }));
     f.twin.fault_next("/brokers/ids/1", Fault::LoseReply);
     let second = again.register_broker(1, &broker("h", 9092), true).await.unwrap();
     assert!(second > epoch);
-    assert_eq!(won(again.elect_controller(1, 2).await).epoch, first.epoch + 1);
+    assert_eq!(won(again.elect_controller(1, true, 2).await).epoch, first.epoch + 1);
     assert_eq!(f.twin.dump()[paths::CONTROLLER].1.ephemeral_owner, again.zk().session_id());
 }
 
@@ -242,9 +242,9 @@ async fn the_first_controller_has_epoch_one() {
         f.text(paths::CONTROLLER).unwrap(),
         r#"{"version":2,"brokerid":0,"timestamp":"1","kraftControllerEpoch":-1}"#
     );
-    assert_eq!(f.other().elect_controller(2, 1).await, Ok(Election::Lost { controller_id: 0 }));
+    assert_eq!(f.other().elect_controller(2, true, 1).await, Ok(Election::Lost { controller_id: 0 }));
     f.twin.expire(f.store.zk().session_id()).unwrap();
-    let next = won(f.other().elect_controller(2, 1).await);
+    let next = won(f.other().elect_controller(2, true, 1).await);
     assert_eq!(next, ControllerEpoch { epoch: 2, zk_version: 2 });
 }
 
@@ -256,14 +256,22 @@ async fn an_election_whose_answer_was_lost_is_won() {
 }
 
 #[tokio::test]
+async fn an_office_that_was_given_up_with_an_old_session_is_won_anew() {
+    let f = fixture().await;
+    let first = f.elected().await;
+    assert_eq!(f.store.elect_controller(0, true, 1).await, Ok(Election::Lost { controller_id: 0 }));
+    assert_eq!(won(f.store.elect_controller(0, false, 1).await).epoch, first.epoch + 1);
+}
+
+#[tokio::test]
 async fn an_election_lost_in_the_last_moment() {
     let f = fixture().await;
     f.twin.fault_next(paths::CONTROLLER, Fault::Fail(ZkError::BadVersion));
-    assert!(f.store.elect_controller(0, 1).await.unwrap_err().is_controller_moved());
+    assert!(f.store.elect_controller(0, true, 1).await.unwrap_err().is_controller_moved());
     f.elected().await;
     let other = f.other();
     f.twin.fault_next(paths::CONTROLLER, Fault::Fail(ZkError::NodeExists));
-    assert_eq!(other.elect_controller(5, 1).await, Ok(Election::Lost { controller_id: 0 }));
+    assert_eq!(other.elect_controller(5, true, 1).await, Ok(Election::Lost { controller_id: 0 }));
 }
 
 #[tokio::test]
@@ -273,7 +281,7 @@ async fn writes_of_a_deposed_controller_are_refused() {
     let session = f.store.zk().session_id();
     f.store.create_topic("t", &config(&[]), &topic(1)).await.unwrap();
     f.twin.expire(session).unwrap();
-    let new = won(f.other().elect_controller(2, 1).await);
+    let new = won(f.other().elect_controller(2, true, 1).await);
     let tp = TopicPartition::new("t", 0);
     let moved = |r: Result<(), StoreError>| assert!(r.unwrap_err().is_controller_moved());
     moved(f.store.create_partition_states(&[(tp.clone(), state(0))], old).await.map(|_| ()));

@@ -9,13 +9,14 @@
 mod tree;
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 
 use self::tree::{ClientId, Tree};
 use super::{CreateMode, MultiError, Op, OpResult, Stat, Zk, ZkError, ZkEvent, ZkFuture};
@@ -43,8 +44,8 @@ struct Client {
     subscribers: Vec<mpsc::UnboundedSender<ZkEvent>>,
     /// Fired while disconnected; delivered on reconnection.
     held: Vec<ZkEvent>,
-    /// Bumped whenever a waiting request should look again.
-    changed: watch::Sender<u64>,
+    /// Wakes the requests that wait, in their order, to look again.
+    changed: Arc<Notify>,
 }
 
 impl Client {
@@ -61,7 +62,7 @@ impl Client {
     }
 
     fn wake(&self) {
-        self.changed.send_modify(|n| *n += 1);
+        self.changed.notify_waiters();
     }
 }
 
@@ -121,7 +122,7 @@ impl State {
     }
 
     fn client_of(&mut self, session: i64) -> Option<ClientId> {
-        self.clients.iter().find(|(_, c)| c.session == session).map(|(id, _)| *id)
+        self.clients.iter().find(|(_, c)| c.session == session && session != 0).map(|(id, _)| *id)
     }
 }
 
@@ -161,7 +162,7 @@ impl Twin {
             closed: false,
             subscribers: Vec::new(),
             held: Vec::new(),
-            changed: watch::channel(0).0,
+            changed: Arc::default(),
         };
         state.clients.insert(id, client);
         Arc::new(TwinSession { state: self.state.clone(), client: id })
@@ -257,6 +258,11 @@ impl Twin {
         }
     }
 
+    /// Data and stat of one znode.
+    pub fn peek(&self, path: &str) -> Option<(Bytes, Stat)> {
+        self.state.lock().tree.node(path).map(|node| (node.data.clone(), node.stat()))
+    }
+
     /// Every znode with its data and stat, by path.
     pub fn dump(&self) -> BTreeMap<String, (Bytes, Stat)> {
         let state = self.state.lock();
@@ -282,11 +288,12 @@ impl TwinSession {
         let (state, id) = (self.state.clone(), self.client);
         let made_in = state.lock().clients.get(&id).map_or(0, |c| c.session);
         async move {
-            let Some(mut changed) = state.lock().clients.get(&id).map(|c| c.changed.subscribe()) else {
+            let Some(changed) = state.lock().clients.get(&id).map(|c| c.changed.clone()) else {
                 return Err(ZkError::Closed.into());
             };
             loop {
-                changed.borrow_and_update();
+                let mut woken = pin!(changed.notified());
+                woken.as_mut().enable();
                 {
                     let mut state = state.lock();
                     let Some(client) = state.clients.get(&id).filter(|c| !c.closed) else {
@@ -300,9 +307,7 @@ impl TwinSession {
                         return request(&mut state, session);
                     }
                 }
-                if changed.changed().await.is_err() {
-                    return Err(ZkError::Closed.into());
-                }
+                woken.await;
             }
         }
         .boxed()
