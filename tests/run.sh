@@ -109,11 +109,7 @@ run_cargo() {
   RUST_TEST_THREADS=${RUST_TEST_THREADS:-4} cargo test --no-fail-fast -- --show-output >"$logs/cargo.log" 2>&1
   local status=$? before=$failed
   # Some tests count something that is worth to be seen.
-<<<<<<< HEAD
-  grep -aE '^(     Running|   Doc-tests|test result|(wire|znodes|kills|bystander|fault): )' "$logs/cargo.log" | sed 's/^ *//'
-=======
-  grep -aE '^(     Running|   Doc-tests|test result|(wire|kills|bystander|simulation): )' "$logs/cargo.log" | sed 's/^ *//'
->>>>>>> c2c2be0 (Simulation: whole brokers in one thread, under crashes, pauses, lost messages, sessions and answers)
+  grep -aE '^(     Running|   Doc-tests|test result|(wire|znodes|kills|bystander|fault|simulation): )' "$logs/cargo.log" | sed 's/^ *//'
   count_cargo "$logs/cargo.log"
   if [ $status -ne 0 ] && [ "$failed" = "$before" ]; then
     echo "not ok cargo test (a test binary ended by itself)"

@@ -153,7 +153,11 @@ async fn registration_and_takeover() {
     assert!(matches!(refused, Err(StoreError::BrokerIdInUse { owner, .. }) if owner == zk.session_id()));
     let foreign = reborn.register_broker(1, &broker(9999), true).await;
     assert!(matches!(foreign, Err(StoreError::BrokerIdInUse { .. })), "another address is another broker");
-    assert_eq!(reborn.elect_controller(1, true, 5).await, Ok(Election::Lost { controller_id: 1 }), "not registered yet");
+    assert_eq!(
+        reborn.elect_controller(1, true, 5).await,
+        Ok(Election::Lost { controller_id: 1 }),
+        "not registered yet"
+    );
     let second = reborn.register_broker(1, &broker(9092), true).await.unwrap();
     assert!(second > epoch);
     assert_eq!(reborn.elect_controller(1, true, 6).await, Ok(Election::Won(epoch_of(2, 2))));
