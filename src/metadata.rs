@@ -225,6 +225,10 @@ impl MetadataCache {
             edit(&next, &mut edited, &mut outcome, &state.topic_name, None, state);
         }
         for (name, topic) in edited {
+            // One that is told of without partitions is being deleted: there is nothing more to come.
+            if topic.partitions.is_empty() {
+                lacking.remove(&name);
+            }
             next.put(name, topic);
         }
         self.image.store(Arc::new(next));
@@ -400,6 +404,12 @@ mod tests {
         empty.expect([]);
         empty.apply(&brokers(UpdateMetadataRequest::default()));
         assert!(empty.is_whole(), "there is nothing to be told");
+
+        let going = MetadataCache::new();
+        going.expect([(Arc::from("t"), 2)]);
+        let deleted = [(0, LEADER_DURING_DELETE), (1, LEADER_DURING_DELETE)];
+        going.apply(&brokers(update("t", Uuid::from_u128(1), &deleted)));
+        assert!(going.is_whole(), "its deletion began when we had read that it is there");
 
         let given_up = MetadataCache::new();
         given_up.expect([(Arc::from("being deleted"), 1)]);

@@ -369,9 +369,11 @@ fn start_replicas(
     (Arc::new(table.with_quotas(quotas)), sender)
 }
 
-/// Which topics there are, with how many partitions.
+/// Which topics there are, with how many partitions. The controller does not tell of those that are being deleted.
 async fn topics_to_expect(store: Arc<Store>) -> Result<Vec<(Arc<str>, usize)>, StoreError> {
-    let names = store.topics(false).await?;
+    let mut names = store.topics(false).await?;
+    let going = store.topic_deletions(false).await?;
+    names.retain(|name| !going.contains(name));
     let topics = store.topic_assignments(&names, false).await?;
     Ok(topics.into_iter().map(|(name, topic)| (Arc::from(name), topic.partitions.len())).collect())
 }
