@@ -40,8 +40,12 @@ pub fn main(file: &Path, overrides: &[(String, String)]) -> i32 {
             return 1;
         }
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("ottla").build();
-    match runtime {
+    // The kernel may hold up a write into its page cache for long, and the thread with it: there must be others, even
+    // where there are few processors.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = cores.max(usize::try_from(config.int("num.io.threads")).unwrap_or(0));
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    match runtime.enable_all().thread_name("ottla").worker_threads(workers).build() {
         Ok(runtime) => runtime.block_on(run(config)),
         Err(error) => {
             tracing::error!(target: LOGGER, "Exiting Kafka due to fatal exception: cannot start threads: {error}");

@@ -30,8 +30,9 @@ pub struct EpochCache {
     disk: Arc<dyn Disk>,
     location: Arc<LogLocation>,
     entries: Vec<EpochEntry>,
-    /// The file was written without a sync.
-    unsynced: bool,
+    /// Times the file was written, and how many of them are on the device.
+    written: u64,
+    synced: u64,
 }
 
 impl EpochCache {
@@ -54,7 +55,7 @@ impl EpochCache {
         if !disk.exists(&path) {
             disk.open(&path, crate::util::disk::OpenMode::Create)?;
         }
-        Ok(EpochCache { disk, location, entries, unsynced: false })
+        Ok(EpochCache { disk, location, entries, written: 0, synced: 0 })
     }
 
     fn path(&self) -> PathBuf {
@@ -62,9 +63,13 @@ impl EpochCache {
     }
 
     fn write(&mut self, durability: Durability) -> io::Result<()> {
-        self.unsynced = durability == Durability::NoSync;
         let lines: String = self.entries.iter().map(|e| format!("{} {}\n", e.epoch, e.start_offset)).collect();
-        checkpoint::write_lines(&*self.disk, &self.path(), self.entries.len(), &lines, durability)
+        self.written += 1;
+        checkpoint::write_lines(&*self.disk, &self.path(), self.entries.len(), &lines, durability)?;
+        if durability == Durability::Sync {
+            self.synced = self.written;
+        }
+        Ok(())
     }
 
     pub fn entries(&self) -> &[EpochEntry] {
@@ -85,7 +90,8 @@ impl EpochCache {
     }
 
     /// Records that `epoch` begins at `start_offset`. Entries that contradict it are dropped from the tail. The file is
-    /// rewritten, durably, only when something changed.
+    /// rewritten only when something changed; the caller sees to it that it reaches the device, sometime: the batches of
+    /// the epoch tell of it as well.
     pub fn assign(&mut self, epoch: i32, start_offset: i64) -> io::Result<()> {
         if self.covers(epoch, start_offset) {
             return Ok(());
@@ -100,7 +106,7 @@ impl EpochCache {
             self.entries.pop();
         }
         self.entries.push(EpochEntry { epoch, start_offset });
-        self.write(Durability::Sync)
+        self.write(Durability::NoSync)
     }
 
     /// Takes in what recovery finds: a batch of `epoch` at `offset`. Entries that say otherwise are wrong, as the file may be
@@ -175,14 +181,14 @@ impl EpochCache {
         self.write(Durability::Sync)
     }
 
-    /// Forces the file to the device, if it is not there yet; returns whether it was not.
-    pub fn sync(&mut self) -> io::Result<bool> {
-        if !self.unsynced {
-            return Ok(false);
-        }
-        self.disk.open(&self.path(), crate::util::disk::OpenMode::Write)?.sync()?;
-        self.unsynced = false;
-        Ok(true)
+    /// The file, if what was written to it last is not on the device yet, and which writing that was. The caller forces
+    /// it, without the lock that this cache lives behind, and says so by [`EpochCache::synced`].
+    pub fn unsynced(&self) -> Option<(PathBuf, u64)> {
+        (self.synced < self.written).then(|| (self.path(), self.written))
+    }
+
+    pub fn synced(&mut self, written: u64) {
+        self.synced = self.synced.max(written);
     }
 
     /// Empties the cache in memory only (the log is being deleted).

@@ -255,16 +255,56 @@ impl PartitionLog {
         self.epochs.read().end_offset_for(epoch, self.log_end_offset())
     }
 
-    /// Notes that a leader of `epoch` begins at the log end. Durable when it returns.
+    /// Notes that a leader of `epoch` begins at the log end. What was noted in several logs goes to the device by one
+    /// [`PartitionLog::sync_epochs_later`].
     pub fn assign_epoch_start(&self, epoch: i32) -> Result<(), LogError> {
-        self.assign_epoch(epoch, self.log_end_offset())
+        self.note_epoch_start(epoch, self.log_end_offset()).map(|_| ())
     }
 
+    /// Notes that `epoch` begins at `start_offset`, if that is news, and has it forced to the device in the background:
+    /// nothing that appends waits for it.
     pub(super) fn assign_epoch(&self, epoch: i32, start_offset: i64) -> Result<(), LogError> {
-        if self.epochs.read().covers(epoch, start_offset) {
-            return Ok(());
+        if self.note_epoch_start(epoch, start_offset)?
+            && let Some(log) = self.this.upgrade()
+        {
+            PartitionLog::sync_epochs_later(vec![log]);
         }
-        self.epochs.write().assign(epoch, start_offset).map_err(|e| self.storage(e, "writing leader epochs of"))
+        Ok(())
+    }
+
+    fn note_epoch_start(&self, epoch: i32, start_offset: i64) -> Result<bool, LogError> {
+        if self.epochs.read().covers(epoch, start_offset) {
+            return Ok(false);
+        }
+        let assigned = self.epochs.write().assign(epoch, start_offset);
+        assigned.map_err(|e| self.storage(e, "writing leader epochs of")).map(|()| true)
+    }
+
+    /// Forces the leader epochs of these logs to the device, one after the other, in the background.
+    pub fn sync_epochs_later(logs: Vec<Arc<PartitionLog>>) {
+        let Some(background) = logs.first().map(|log| Arc::clone(&log.background)) else { return };
+        background(Box::new(move || {
+            for log in &logs {
+                match log.sync_epochs() {
+                    Ok(_) => {}
+                    // Deleted or renamed meanwhile.
+                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                    // Logged where the dir goes offline.
+                    Err(e) => drop(log.storage(e, "writing leader epochs of")),
+                }
+            }
+        }));
+    }
+
+    /// Forces the leader epochs to the device, if they are not there yet; returns whether they were not.
+    pub(super) fn sync_epochs(&self) -> std::io::Result<bool> {
+        let unsynced = self.epochs.read().unsynced();
+        let Some((path, written)) = unsynced else { return Ok(false) };
+        self.disk.open(&path, crate::util::disk::OpenMode::Write)?.sync()?;
+        // The file took its place by a rename.
+        self.disk.sync_dir(&self.dir())?;
+        self.epochs.write().synced(written);
+        Ok(true)
     }
 
     pub fn topic_id(&self) -> Option<Uuid> {

@@ -95,7 +95,9 @@ impl PartitionLog {
             return Ok(());
         }
         self.log_dir.check()?;
-        self.flush_segments(from, offset).map_err(|e| self.storage(e, "flushing log"))?;
+        // First: recovery finds no epochs in what lies below the recovery point.
+        let flushed = self.sync_epochs().and_then(|_| self.flush_segments(from, offset));
+        flushed.map_err(|e| self.storage(e, "flushing log"))?;
         self.with_writer(|_| {
             // A truncation may have moved the end below what was asked for.
             self.recovery_point.fetch_max(offset.min(self.log_end_offset()), Ordering::AcqRel);
@@ -118,7 +120,7 @@ impl PartitionLog {
 
     /// Forces whatever is not on the device yet, below the recovery point too (a trimmed index, say).
     fn flush_everything(&self) -> io::Result<()> {
-        let mut any = self.epochs.write().sync()?;
+        let mut any = self.sync_epochs()?;
         for segment in self.segments.load().iter() {
             any |= segment.flush()?;
         }

@@ -46,6 +46,8 @@ pub enum CoordinatorChange {
 pub struct OrderOutcome {
     pub errors: Vec<(TopicPartition, Uuid, ErrorCode)>,
     pub coordinator_changes: Vec<CoordinatorChange>,
+    /// Logs that began a leader epoch.
+    begun: Vec<Arc<PartitionLog>>,
 }
 
 enum Role {
@@ -92,6 +94,7 @@ impl ReplicaTable {
             outcome.errors.push((order.tp.clone(), order.topic_id, code));
         }
         self.start_following(following);
+        PartitionLog::sync_epochs_later(std::mem::take(&mut outcome.begun));
         self.begin_checkpointing();
         self.fetchers.end_idle();
         Ok(outcome)
@@ -194,7 +197,9 @@ impl ReplicaTable {
             Ok(log) => log,
             Err(code) => return self.lost(order, code),
         };
-        match partition.make_leader(&order.state, &log, &|id| self.is_alive(id), now_ms) {
+        let made = partition.make_leader(&order.state, &log, &|id| self.is_alive(id), now_ms);
+        outcome.begun.push(log.clone());
+        match made {
             Ok(true) => {
                 tracing::info!(target: "state.change.logger", "Leader {} with partition epoch {} starts at leader epoch {} from offset {}",
                     order.tp, order.state.partition_epoch, order.state.leader_epoch, log.log_end_offset());
