@@ -46,16 +46,21 @@ const TICKS_PER_SECOND: f64 = 100.0;
 const API_VERSIONS: &[u8] = b"\x00\x00\x00\x0f\x00\x12\x00\x00\x00\x00\x00\x01\x00\x05bench";
 
 impl Broker {
-    /// Not running yet; its files go below `dir`.
+    /// A broker alone. Not running yet; its files go below `dir`.
     pub fn new(kind: Kind, dir: &Path, zookeeper_connect: &str, port: u16) -> Broker {
+        Broker::member(kind, 0, dir, zookeeper_connect, port, "")
+    }
+
+    /// The same with an id and more lines for its server.properties, which take the place of earlier ones.
+    pub fn member(kind: Kind, id: usize, dir: &Path, zookeeper_connect: &str, port: u16, more: &str) -> Broker {
         fs::create_dir_all(dir.join("data")).expect("the data directory");
         let text = format!(
-            "broker.id=0\nlisteners=PLAINTEXT://127.0.0.1:{port}\nlog.dirs={}\nzookeeper.connect={zookeeper_connect}\n\
+            "broker.id={id}\nlisteners=PLAINTEXT://127.0.0.1:{port}\nlog.dirs={}\nzookeeper.connect={zookeeper_connect}\n\
              num.network.threads=3\nnum.io.threads=8\nsocket.send.buffer.bytes=102400\n\
              socket.receive.buffer.bytes=102400\nsocket.request.max.bytes=104857600\nnum.partitions=1\n\
              offsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\n\
              transaction.state.log.min.isr=1\nlog.retention.check.interval.ms=2000\nlog.segment.delete.delay.ms=1000\n\
-             group.initial.rebalance.delay.ms=0\n",
+             group.initial.rebalance.delay.ms=0\n{more}",
             dir.join("data").display()
         );
         fs::write(dir.join("server.properties"), text).expect("server.properties");
@@ -140,6 +145,18 @@ impl Broker {
         }
         let _ = child.kill();
         let _ = child.wait();
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("our own child can be killed");
+            child.wait().expect("our own child ends");
+        }
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.child.is_some()
     }
 
     pub fn pid(&self) -> u32 {

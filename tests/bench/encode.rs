@@ -1,7 +1,9 @@
 //! Requests encoded once, before anything is measured: the load must not cost what it measures.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::create_topics_request::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
+};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
@@ -161,6 +163,22 @@ pub fn fetch(topic: &str, partition: i32, offset: i64, partition_max_bytes: i32)
         .with_session_epoch(-1)
         .with_topics(vec![topic]);
     request(FETCH_VERSION, &body)
+}
+
+/// Topics of factor 3 on brokers 0 to 2: partition p of each is led by broker p % 3.
+pub fn create_replicated(topics: &[String], partitions: i32) -> CreateTopicsRequest {
+    let assigned = |partition: i32| {
+        let replicas = (0..3).map(|n| BrokerId((partition + n) % 3)).collect();
+        CreatableReplicaAssignment::default().with_partition_index(partition).with_broker_ids(replicas)
+    };
+    let topics = topics.iter().map(|topic| {
+        CreatableTopic::default()
+            .with_name(name(topic))
+            .with_num_partitions(-1)
+            .with_replication_factor(-1)
+            .with_assignments((0..partitions).map(assigned).collect())
+    });
+    CreateTopicsRequest::default().with_topics(topics.collect()).with_timeout_ms(60_000)
 }
 
 pub fn create_topic(topic: &str, partitions: i32, configs: &[(&str, &str)]) -> CreateTopicsRequest {

@@ -80,11 +80,17 @@ pub struct Produce {
 
 /// Sends `requests` requests over several connections, each to a partition of its own. Returns the seconds it took.
 pub fn produce(port: u16, load: &Produce, batch: &Arc<Batch>) -> f64 {
+    produce_to(&[port], load, batch)
+}
+
+/// The same to several brokers: the leader of partition p listens on port p % n.
+pub fn produce_to(ports: &[u16], load: &Produce, batch: &Arc<Batch>) -> f64 {
     let barrier = Arc::new(Barrier::new(load.connections + 1));
     let each = load.requests / load.connections;
     let threads: Vec<_> = (0..load.connections)
         .map(|partition| {
             let (barrier, load, batch) = (barrier.clone(), load.clone(), batch.clone());
+            let port = ports[partition % ports.len()];
             thread::spawn(move || {
                 let request = encode::produce(&load.topic, partition as i32, load.acks, &batch);
                 // Large requests are written one by one, small ones many at a time.
@@ -115,7 +121,20 @@ pub fn produce(port: u16, load: &Produce, batch: &Arc<Batch>) -> f64 {
 /// Latencies in microseconds at a fixed rate, each from the moment its request was due: a stall costs all that it
 /// delays. `rate` requests per second on one connection.
 pub fn latency(port: u16, topic: &str, acks: i16, rate: u32, seconds: u32, batch: &Batch) -> Histogram<u64> {
-    let request = encode::produce(topic, 0, acks, batch);
+    latency_of_partition(port, topic, 0, acks, rate, seconds, batch)
+}
+
+/// The same for one of several partitions.
+pub fn latency_of_partition(
+    port: u16,
+    topic: &str,
+    partition: i32,
+    acks: i16,
+    rate: u32,
+    seconds: u32,
+    batch: &Batch,
+) -> Histogram<u64> {
+    let request = encode::produce(topic, partition, acks, batch);
     let total = (rate * seconds) as usize;
     let period = Duration::from_secs(1) / rate;
     let mut stream = connect(port);
