@@ -176,7 +176,7 @@ async fn election_and_controller_writes() {
     let server = ZooKeeperServer::start();
     let (a, b) = (Store::new(session(&server, 6000).await), Store::new(session(&server, 6000).await));
     a.ensure_top_level_paths().await.unwrap();
-    let (first, second) = tokio::join!(a.elect_controller(1, true, 1), b.elect_controller(2, 1));
+    let (first, second) = tokio::join!(a.elect_controller(1, true, 1), b.elect_controller(2, true, 1));
     let won = [&first, &second].iter().filter(|r| matches!(r, Ok(Election::Won(_)))).count();
     assert_eq!(won, 1, "{first:?} {second:?}");
     let (winner, loser, id) = if matches!(first, Ok(Election::Won(_))) { (&a, &b, 1) } else { (&b, &a, 2) };

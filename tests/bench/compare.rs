@@ -14,9 +14,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[allow(dead_code)]
 mod broker;
 #[path = "../common/deadline.rs"]
 mod deadline;
+#[allow(dead_code)]
 mod encode;
 mod load;
 #[path = "../common/place.rs"]
