@@ -21,6 +21,8 @@ mod encode;
 mod fleet;
 #[allow(dead_code)]
 mod load;
+#[path = "../common/place.rs"]
+mod place;
 #[path = "../common/ports.rs"]
 mod ports;
 #[allow(dead_code)]
