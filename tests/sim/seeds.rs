@@ -6,7 +6,10 @@
 pub const FOUND: &[(u64, &str)] = &[
     (12, "a leader lost power and was back before the next controller looked: it led on, without what it had lost"),
     (80, "the same, noticed by a high watermark that fell"),
-    (131, "leader epochs newer than the batches that a loss of power had left: the follower did not see that it diverged"),
+    (
+        131,
+        "leader epochs newer than the batches that a loss of power had left: the follower did not see that it diverged",
+    ),
     (250, "the same"),
     (284, "the same, with batches that overlap: the follower gave up"),
     (15, "after a loss of power the leader epoch file was half written, and the broker could not start"),
