@@ -92,7 +92,7 @@ fn each_in_turn_is_controller_and_goes(kinds: [Kind; 3]) {
     let workload = Workload::start(&cluster.bootstrap(), shape);
     for (round, id) in [0, 1, 2, 0, 1, 2].into_iter().enumerate() {
         workload.await_progress(300);
-        cluster.make_controller(id);
+        cluster.seat_controller(id);
         let led = lead(&cluster, id);
         eprintln!("round {round}: broker {id} is the controller, leads partition {led}, and goes");
         workload.await_progress(300);

@@ -215,7 +215,9 @@ impl Broker {
 
     /// Waits until a broker that was spawned serves.
     pub fn await_started(&mut self) {
-        eventually("the broker has started", PATIENCE, || {
+        // A Java virtual machine on a busy machine takes its time.
+        let patience = if self.is_kafka() { PATIENCE * 3 } else { PATIENCE };
+        eventually("the broker has started", patience, || {
             if let Some(status) = self.exited() {
                 panic!("the broker ended with {status}:\n{}", tail(&self.log(), 40));
             }

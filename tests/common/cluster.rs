@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kafka_protocol::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
@@ -16,6 +16,7 @@ use kafka_protocol::messages::{
     AlterPartitionReassignmentsRequest, BrokerId, DescribeLogDirsRequest, ElectLeadersRequest, FetchRequest,
     InitProducerIdRequest, ListPartitionReassignmentsRequest, MetadataRequest, ProduceRequest,
 };
+use nix::sys::signal::Signal;
 use ottla::record::{Codec, Record};
 
 use super::admin::{EARLIEST, NO_ERROR, batch, now_ms, text, topic_name};
@@ -156,6 +157,27 @@ impl Cluster {
             });
         }
         panic!("broker {id} never becomes the controller");
+    }
+
+    /// The same by one election that only this broker can win: the others are frozen for that moment. Of ours and a real
+    /// Kafka, ours would win nearly all others.
+    pub fn seat_controller(&self, id: usize) {
+        let znodes = self.znodes();
+        let seated = || znodes.data("/controller").is_some_and(|who| who.contains(&format!("\"brokerid\":{id},")));
+        if !seated() {
+            let others: Vec<usize> = self.running().into_iter().filter(|other| *other != id).collect();
+            others.iter().for_each(|other| self.brokers[*other].signal(Signal::SIGSTOP));
+            znodes.delete("/controller");
+            let start = Instant::now();
+            while !seated() && start.elapsed() < PATIENCE {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            others.iter().for_each(|other| self.brokers[*other].signal(Signal::SIGCONT));
+        }
+        let expected = i32::try_from(id).expect("a broker id");
+        eventually("all brokers know the new controller", PATIENCE, || {
+            self.running().iter().all(|other| self.controller_seen_by(*other) == expected).then_some(())
+        });
     }
 
     pub fn controller_seen_by(&self, id: usize) -> i32 {

@@ -29,6 +29,10 @@ const SUPERVISION: Duration = Duration::from_millis(50);
 /// A schedule that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(600);
 const MARK: &str = "outcome: ";
+/// Printed once everything runs.
+const READY: &str = "ready";
+/// A machine that is busy with other schedules may not start everything in time.
+const ATTEMPTS: usize = 3;
 
 #[derive(Default)]
 pub struct Outcome {
@@ -106,6 +110,18 @@ pub fn run_all(seeds: Vec<u64>, parallel: usize) -> Vec<Outcome> {
 
 /// In a process and a network namespace of its own.
 fn run_apart(seed: u64) -> Outcome {
+    for attempt in 1.. {
+        let (ready, outcome) = attempt_apart(seed);
+        if ready || attempt == ATTEMPTS {
+            return outcome;
+        }
+        println!("seed {seed} is tried again: {}", outcome.findings.join("\n"));
+    }
+    unreachable!("there is a last attempt");
+}
+
+/// Whether everything could be started, and what came of it.
+fn attempt_apart(seed: u64) -> (bool, Outcome) {
     let mut command = Command::new("unshare");
     command.arg("--net").arg(std::env::current_exe().expect("this program's path"));
     command.args(["--exact", "one_schedule", "--ignored", "--nocapture"]);
@@ -113,7 +129,7 @@ fn run_apart(seed: u64) -> Outcome {
     let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = match spawned {
         Ok(child) => child,
-        Err(error) => return Outcome::failed(seed, format!("unshare: {error}")),
+        Err(error) => return (false, Outcome::failed(seed, format!("unshare: {error}"))),
     };
     let group = Pid::from_raw(child.id().cast_signed());
     let drain = |mut pipe: Box<dyn Read + Send>| {
@@ -134,7 +150,8 @@ fn run_apart(seed: u64) -> Outcome {
     let _ = child.wait();
     let (out, err) = (out.join().unwrap_or_default(), err.join().unwrap_or_default());
     let said = out.lines().find_map(Outcome::decode);
-    said.unwrap_or_else(|| Outcome::failed(seed, format!("it said nothing in the end:\n{out}\n{err}")))
+    let ready = out.lines().any(|line| line.ends_with(READY));
+    (ready, said.unwrap_or_else(|| Outcome::failed(seed, format!("it said nothing in the end:\n{out}\n{err}"))))
 }
 
 /// In this process, which is in a network namespace of its own.
@@ -144,6 +161,7 @@ pub fn run(seed: u64, traces: &Path) -> Outcome {
         Ok(cluster) => cluster,
         Err(error) => return Outcome::failed(seed, format!("no network for the test: {error}")),
     };
+    println!("{READY}");
     let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| run_on(&schedule, &mut cluster)));
     let outcome = outcome.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
