@@ -61,7 +61,7 @@ mod tests {
             })
             .collect();
         // Two share a bucket, and stand in it as they came.
-        partitions.sort_by(|a, b| b.cmp(a));
+        partitions.sort();
         let ordered: Vec<String> = in_set_order(partitions).iter().map(ToString::to_string).collect();
         assert_eq!(ordered.join(", "), recorded);
     }
