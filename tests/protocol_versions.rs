@@ -40,6 +40,7 @@ fn leaders_of_the_old_protocol_write_in_sync_sets_themselves() {
     assert!(broker.contains(r#""version":4"#) && !broker.contains("features"), "{broker}");
     assert_eq!(znodes.data("/feature").unwrap(), r#"{"features":{},"version":1,"status":0}"#);
 
+    cluster.make_controller(0); // So that it is another one that is frozen: the first is asked for news of the cluster.
     cluster.create_topic("t", 1, 3);
     cluster.await_isr("t", 0, 3);
     let topic = znodes.data("/brokers/topics/t").unwrap();
