@@ -369,7 +369,6 @@ impl Partition {
         }
     }
 
-    /// Start of this leadership, for answers that must not expose a high watermark that still lags behind it.
     /// Whether this replica leads since a moment ago a log that others led before: what a producer sent to the last
     /// leader may still be on its way here.
     pub fn has_just_succeeded(&self, now_ms: i64) -> bool {
@@ -378,6 +377,7 @@ impl Partition {
         inherited && now_ms.saturating_sub(role.led_since_ms) < SUCCESSION_MS
     }
 
+    /// Start of this leadership, for answers that must not expose a high watermark that still lags behind it.
     pub fn epoch_start_offset(&self) -> Option<i64> {
         self.role.read().epoch_start_offset
     }
