@@ -114,7 +114,6 @@ fn a_real_kafka_and_ours_share_the_old_protocol() {
         ("zookeeper.session.timeout.ms", "9000"),
     ];
     let mut cluster = Cluster::start_as(&kinds, &properties);
-    cluster.expect_log("just resigned");
     cluster.create_topic("t", 3, 3);
     (0..3).for_each(|p| cluster.await_isr("t", p, 3));
     let mut expected = Vec::new();

@@ -142,7 +142,6 @@ impl Play {
         let mut cluster = Cluster::start(3, &[&fixed[..], properties].concat());
         // Partitions are without a leader for a while.
         cluster.expect_log("Failed to elect leader for partition");
-        cluster.expect_log("just resigned");
         let znodes = cluster.znodes();
         Play { cluster, znodes }
     }

@@ -26,8 +26,8 @@ use super::wire::Wire;
 use super::znodes::Znodes;
 use super::zookeeper::ZooKeeperServer;
 
-/// What neighbours that die make a broker say.
-const NEIGHBOUR_GONE: &[&str] = &["Error in response for fetch request", "was unsuccessful"];
+/// What its neighbours may make a broker say: they die, and two stand for an office that a third has just left.
+const NEIGHBOURS: &[&str] = &["Error in response for fetch request", "was unsuccessful", "just resigned"];
 
 pub struct Cluster {
     pub brokers: Vec<Broker>,
@@ -59,7 +59,7 @@ impl Cluster {
         };
         let brokers = kinds.iter().enumerate().map(prepare).collect();
         let mut cluster = Cluster { brokers, connect, _zookeeper: Some(zookeeper) };
-        NEIGHBOUR_GONE.iter().for_each(|text| cluster.expect_log(text));
+        NEIGHBOURS.iter().for_each(|text| cluster.expect_log(text));
         cluster.brokers.iter_mut().for_each(Broker::spawn);
         cluster.brokers.iter_mut().for_each(Broker::await_started);
         cluster.await_acquainted();
