@@ -146,7 +146,9 @@ run_interop() {
   interop java-verifiable java_verifiable
   interop roundtrip-clean roundtrip TERM
   interop roundtrip-killed roundtrip KILL
-  limit=300 interop swap swap kafka_brokers_are_swapped_for_ours_and_back
+  limit=300 interop one-kafka with_kafka cluster one_real_kafka_and_two_of_ours_make_one_cluster
+  limit=300 interop two-kafkas with_kafka cluster two_real_kafkas_and_one_of_ours_make_one_cluster
+  limit=300 interop swap with_kafka swap kafka_brokers_are_swapped_for_ours_and_back
 }
 
 mkdir -p "$logs"

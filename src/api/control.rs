@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::future::join_all;
 use uuid::Uuid;
 
 use super::reply::{Frame, Reply};
@@ -74,14 +75,17 @@ fn apply_leadership(
 /// writes no change notification.
 async fn configure_new_topics(api: &Api, orders: &[LeadershipOrder]) {
     let topics: Vec<String> = api.replicas.topics_without_log(orders).into_iter().collect();
-    let stored = match api.store.entity_configs("topics", &topics).await {
-        Ok(stored) => stored,
-        Err(error) => {
-            tracing::error!(target: "kafka.server.KafkaApis", "Cannot read the configurations of {topics:?}, the defaults hold: {error}");
-            return;
-        }
-    };
-    for (topic, overrides) in stored {
+    let reads = topics.iter().map(|topic| api.store.entity_config("topics", topic));
+    let stored = join_all(reads).await;
+    for (topic, read) in topics.into_iter().zip(stored) {
+        let overrides = match read {
+            Ok(overrides) => overrides,
+            // The session has ended, and the next one begins with reading all of them.
+            Err(error) => {
+                tracing::error!(target: "kafka.server.KafkaApis", "Cannot read the configuration of {topic}, the defaults hold: {error}");
+                continue;
+            }
+        };
         match LogConfig::from_overrides(&api.config(), &overrides.into_iter().collect()) {
             Ok(config) => api.replicas.set_topic_config(&topic, config),
             Err(error) => {

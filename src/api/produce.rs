@@ -153,17 +153,13 @@ fn append(
     if is_internal(topic) && ctx.client_id() != ADMIN_CLIENT_ID {
         return Err(AppendError::rejected(ErrorCode::InvalidTopicException));
     }
-    let (partition, info) = api.replicas.append(topic, index, records, AppendOrigin::Client, acks, now_ms)?;
+    let (info, wait) = api.replicas.append(topic, index, records, AppendOrigin::Client, acks, now_ms)?;
     let answer = PartitionProduceResponse::default()
         .with_index(index)
         .with_base_offset(info.first_offset)
         .with_log_append_time_ms(info.log_append_time)
         .with_log_start_offset(info.log_start_offset);
-    if acks != -1 {
-        return Ok((answer, None));
-    }
-    let reached = partition.await_high_watermark(info.last_offset + 1);
-    Ok((answer, reached.map(|reached| Wait::Acks(AckWait { partition, reached }))))
+    Ok((answer, wait.map(Wait::Acks)))
 }
 
 fn refused(api: &Api, ctx: &RequestContext, topic: &str, index: i32, error: AppendError) -> PartitionProduceResponse {

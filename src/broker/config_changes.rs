@@ -5,7 +5,7 @@
 //! unclean elections; the rest takes effect at the next start, which is logged. Owns the number of the last change it
 //! has seen. Answers to Kafka's `ZkConfigManager`, `TopicConfigHandler` and `BrokerConfigHandler` (spec zookeeper 1.9).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::config::registry::topic_keys;
@@ -45,9 +45,12 @@ impl ConfigChanges {
         self.catch_up().await?;
         Ok(tokio::spawn(async move {
             while let Some(event) = events.recv().await {
-                let again =
-                    event.path() == Some(paths::CONFIG_CHANGES) || matches!(event, ZkEvent::SessionEstablished(_));
-                if again && let Err(error) = self.catch_up().await {
+                let caught_up = match event {
+                    ZkEvent::SessionEstablished(_) => self.start_over().await,
+                    event if event.path() == Some(paths::CONFIG_CHANGES) => self.catch_up().await,
+                    _ => Ok(()),
+                };
+                if let Err(error) = caught_up {
                     tracing::warn!(target: LOGGER, "Cannot read configuration changes: {error}");
                 }
             }
@@ -60,6 +63,20 @@ impl ConfigChanges {
         for (topic, settings) in self.replicas.log_manager().topic_configs() {
             self.replicas.quotas().configure_topic(&topic, &settings, self.broker_id);
         }
+    }
+
+    /// In a new session: what was to be read when the old one ended may not have been, for a change or for a log that
+    /// was made meanwhile.
+    async fn start_over(&mut self) -> Result<(), StoreError> {
+        self.catch_up().await?;
+        let topics: BTreeSet<String> =
+            self.replicas.log_manager().all_logs().iter().map(|log| log.topic_partition().topic.to_string()).collect();
+        let topics: Vec<String> = topics.into_iter().collect();
+        let config = self.config.load();
+        for (topic, overrides) in self.store.entity_configs("topics", &topics).await? {
+            self.set_topic(&config, &topic, &overrides.into_iter().collect());
+        }
+        self.apply_broker().await
     }
 
     async fn catch_up(&mut self) -> Result<(), StoreError> {

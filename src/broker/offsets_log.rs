@@ -26,15 +26,11 @@ pub struct ReplicatedOffsets {
 impl ReplicatedOffsets {
     fn append_with(&self, partition: i32, batch: Bytes, acks: i16) -> Result<(i64, Option<AckWait>), ErrorCode> {
         let appended = self.replicas.append(TOPIC, partition, batch, AppendOrigin::Coordinator, acks, clock::now_ms());
-        let (partition, info) = appended.map_err(|error| {
+        let (info, wait) = appended.map_err(|error| {
             tracing::debug!(target: "kafka.coordinator.group.GroupMetadataManager", "Append to {TOPIC}-{partition} failed: {error}");
             error.code()
         })?;
-        let wait = match acks {
-            -1 => partition.await_high_watermark(info.last_offset + 1),
-            _ => None,
-        };
-        Ok((info.first_offset, wait.map(|reached| AckWait { partition, reached })))
+        Ok((info.first_offset, wait))
     }
 }
 

@@ -56,6 +56,11 @@ impl ControlLoop {
             self.ctx.add_live_brokers(new.clone());
             self.on_broker_startup(&ids).await?;
         }
+        // Kafka looks at the dead last, and and what a bounced one led may go to one that is dead.
+        if !dead.is_empty() {
+            self.ctx.remove_live_brokers(&dead);
+            self.on_broker_failure(&dead).await?;
+        }
         if !bounced.is_empty() {
             let ids = bounced.iter().map(|broker| broker.id).collect();
             self.ctx.remove_live_brokers(&ids);
@@ -63,14 +68,21 @@ impl ControlLoop {
             self.ctx.add_live_brokers(bounced.clone());
             self.on_broker_startup(&ids).await?;
         }
-        if !dead.is_empty() {
-            self.ctx.remove_live_brokers(&dead);
-            self.on_broker_failure(&dead).await?;
-        }
         if !(new.is_empty() && bounced.is_empty() && dead.is_empty()) {
             self.info(&format!("Updated broker epochs cache: {}", self.broker_epochs()));
         }
         Ok(())
+    }
+
+    /// Looks whether brokers have come back from the dead whose watches have not told it yet. Before the controller
+    /// elects or confirms in-sync replicas on somebody's request: one that has returned may lack what it had, and a
+    /// state written after its registration would hide that from the next controller. Kafka waits for the watch.
+    pub async fn notice_returned(&mut self) -> ControllerResult {
+        let known: Vec<(i32, i64)> = self.ctx.live_or_shutting_down_brokers().map(|b| (b.id, b.epoch)).collect();
+        let ids: Vec<i32> = known.iter().map(|(id, _)| *id).collect();
+        let found = self.store().broker_epochs(&ids).await?;
+        let returned = known.iter().any(|(id, epoch)| found.get(id).is_some_and(|now| now > epoch));
+        if returned { self.broker_change().await } else { Ok(()) }
     }
 
     async fn on_broker_startup(&mut self, new: &BTreeSet<i32>) -> ControllerResult {
@@ -159,23 +171,36 @@ impl ControlLoop {
     ) -> ControllerResult {
         let id = request.broker_id.0;
         let failed = |code: ErrorCode| ControlledShutdownResponse::default().with_error_code(code.code());
-        let response = match self.check_shutdown(id, request.broker_epoch) {
-            Err(code) => failed(code),
-            Ok(()) => match self.shut_down_broker(id).await {
-                Ok(remaining) => ControlledShutdownResponse::default().with_remaining_partitions(remaining),
-                Err(error) if error.is_moved() => {
-                    // Kafka keeps this from its resignation logic; here the office is given up as with any event.
-                    let _ = reply.send(failed(ErrorCode::StaleControllerEpoch));
-                    return Err(error);
-                }
-                Err(error) => {
-                    tracing::error!(target: TARGET, "Error during controlled shutdown of broker {id}: {error}");
-                    failed(ErrorCode::UnknownServerError)
-                }
-            },
+        let response = match self.shut_down_if_known(id, request.broker_epoch).await {
+            Ok(Ok(remaining)) => ControlledShutdownResponse::default().with_remaining_partitions(remaining),
+            Ok(Err(code)) => failed(code),
+            Err(error) if error.is_moved() => {
+                // Kafka keeps this from its resignation logic; here the office is given up as with any event.
+                let _ = reply.send(failed(ErrorCode::StaleControllerEpoch));
+                return Err(error);
+            }
+            Err(error) => {
+                tracing::error!(target: TARGET, "Error during controlled shutdown of broker {id}: {error}");
+                failed(ErrorCode::UnknownServerError)
+            }
         };
         let _ = reply.send(response);
         Ok(())
+    }
+
+    /// The partitions that the broker still leads, or why it may not ask.
+    async fn shut_down_if_known(
+        &mut self,
+        id: i32,
+        epoch: i64,
+    ) -> ControllerResult<Result<Vec<RemainingPartition>, ErrorCode>> {
+        if self.is_active() {
+            self.notice_returned().await?;
+        }
+        match self.check_shutdown(id, epoch) {
+            Ok(()) => self.shut_down_broker(id).await.map(Ok),
+            Err(code) => Ok(Err(code)),
+        }
     }
 
     fn check_shutdown(&self, id: i32, epoch: i64) -> Result<(), ErrorCode> {

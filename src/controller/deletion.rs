@@ -101,7 +101,11 @@ pub fn unmark_ineligible(ctx: &mut ControllerContext, topics: &BTreeSet<Arc<str>
 pub fn ineligible_at_start(ctx: &ControllerContext) -> BTreeSet<Arc<str>> {
     let dead = |topic: &Arc<str>| {
         let replicas = ctx.replicas_of_topic(topic);
-        replicas.iter().any(|replica| !ctx.is_replica_online(replica.replica, &replica.partition))
+        // One that has returned unseen counts as offline only until it has left the ISR.
+        let offline = |replica: &&PartitionAndReplica| {
+            !ctx.returned.contains(replica) && !ctx.is_replica_online(replica.replica, &replica.partition)
+        };
+        replicas.iter().find(offline).is_some()
     };
     let mut topics: BTreeSet<Arc<str>> = ctx.topics.iter().filter(|topic| dead(topic)).cloned().collect();
     topics.extend(ctx.being_reassigned.iter().map(|partition| partition.topic.clone()));
@@ -157,5 +161,16 @@ mod tests {
         // Broker 2 is dead: its replica cannot be deleted, and the one deleted already is left in peace.
         let plan = plan_replica_deletion(&ctx, std::slice::from_ref(&topic));
         assert_eq!((plan.dead, plan.alive, plan.halted), (vec![replicas[1].clone()], vec![], [topic].into()));
+    }
+
+    #[test]
+    fn only_the_dead_hinder_a_new_controller() {
+        let (mut ctx, topic, replicas) = setup(&[1]);
+        assert_eq!(ineligible_at_start(&ctx), BTreeSet::from([topic]), "broker 2 is dead");
+        let (mut returned, _, _) = setup(&[1, 2]);
+        returned.returned.insert(replicas[1].clone());
+        assert_eq!(ineligible_at_start(&returned), BTreeSet::new(), "broker 2 was, and has returned");
+        ctx.returned.insert(replicas[0].clone());
+        assert!(!ineligible_at_start(&ctx).is_empty());
     }
 }

@@ -105,6 +105,7 @@ impl ControlLoop {
         election: ElectionType,
         trigger: ElectionTrigger,
     ) -> ControllerResult<ElectionResults> {
+        self.notice_returned().await?;
         self.info(&format!(
             "Starting replica leader election ({election}) for partitions {} triggered by {trigger}",
             join(partitions)

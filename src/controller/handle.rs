@@ -94,6 +94,10 @@ impl Controller {
         });
         let me = deps.config.broker_id;
         let watches = tokio::spawn(follow_zk(deps.store.zk().events(), queue.clone()));
+        // A session that ended since the registration has told nobody of it yet.
+        if deps.store.has_lost_registration() {
+            queue.put(Event::RegisterBrokerAndReelect);
+        }
         queue.put(Event::Startup);
         let running = tokio::spawn(ControlLoop::new(deps, queue.clone(), shared.clone()).run());
         let tasks = Arc::new(parking_lot::Mutex::new(Some((watches, running))));

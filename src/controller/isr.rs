@@ -42,10 +42,6 @@ impl ControlLoop {
         reply: Reply<AlterPartitionResponse>,
     ) -> ControllerResult {
         let failed = |code: ErrorCode| AlterPartitionResponse::default().with_error_code(code.code());
-        if let Err(code) = self.check_alter_partition(&request) {
-            let _ = reply.send(failed(code));
-            return Ok(());
-        }
         let (response, succeeded) = match self.alter_partitions(&request, version).await {
             Ok(answer) => answer,
             Err(error) if error.is_moved() => {
@@ -96,6 +92,12 @@ impl ControlLoop {
         request: &AlterPartitionRequest,
         version: i16,
     ) -> ControllerResult<(AlterPartitionResponse, Vec<TopicPartition>)> {
+        if self.is_active() {
+            self.notice_returned().await?;
+        }
+        if let Err(code) = self.check_alter_partition(request) {
+            return Ok((AlterPartitionResponse::default().with_error_code(code.code()), Vec::new()));
+        }
         let mut topics = Vec::new();
         let mut outcomes = Outcomes::new();
         let mut writes = Vec::new();

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
 
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
@@ -141,6 +141,7 @@ impl OpenLog<'_> {
             high_watermark: AtomicI64::new(offsets.log_start),
             first_unstable: AtomicI64::new(NO_UNSTABLE_OFFSET),
             recovery_point: AtomicI64::new(offsets.recovery_point),
+            truncations: AtomicU64::new(0),
             last_flush_ms: AtomicI64::new(self.now_ms),
             is_future: AtomicBool::new(self.is_future),
             closed: AtomicBool::new(false),

@@ -9,7 +9,7 @@
 //! the active segment, so a reader that sees bytes also sees offsets that cover them. Lock order: `writer`, `epochs`.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
@@ -93,6 +93,8 @@ pub struct PartitionLog {
     pub(super) high_watermark: AtomicI64,
     pub(super) first_unstable: AtomicI64,
     pub(super) recovery_point: AtomicI64,
+    /// How often it was cut back: what was flushed meanwhile may not be what is there now.
+    pub(super) truncations: AtomicU64,
     pub(super) last_flush_ms: AtomicI64,
     pub(super) is_future: AtomicBool,
     /// Takes no more writes, and its files may vanish.

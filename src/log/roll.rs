@@ -95,12 +95,15 @@ impl PartitionLog {
             return Ok(());
         }
         self.log_dir.check()?;
+        let truncations = self.truncations.load(Ordering::Acquire);
         // First: recovery finds no epochs in what lies below the recovery point.
         let flushed = self.sync_epochs().and_then(|_| self.flush_segments(from, offset));
         flushed.map_err(|e| self.storage(e, "flushing log"))?;
         self.with_writer(|_| {
-            // A truncation may have moved the end below what was asked for.
-            self.recovery_point.fetch_max(offset.min(self.log_end_offset()), Ordering::AcqRel);
+            // After a truncation, other batches may be where the flushed ones were.
+            if self.truncations.load(Ordering::Acquire) == truncations {
+                self.recovery_point.fetch_max(offset, Ordering::AcqRel);
+            }
             Ok(())
         })
     }

@@ -54,13 +54,18 @@ impl PartitionLog {
         self.high_watermark.fetch_min(offset, Ordering::AcqRel);
         self.log_end_offset.store(offset, Ordering::Release);
         self.log_start_offset.fetch_min(offset, Ordering::AcqRel);
+        self.truncations.fetch_add(1, Ordering::AcqRel);
         self.recovery_point.fetch_min(offset, Ordering::AcqRel);
         if !dropped.is_empty() {
             self.segments.store(Arc::new(kept.to_vec()));
             self.delete_later(writer, dropped, now_ms)?;
+            self.disk.sync_dir(&self.dir()).map_err(|e| self.storage(e, "deleting segments of"))?;
         }
         let active = &kept[kept.len() - 1];
-        active.truncate_to(offset, now_ms).map_err(|e| self.storage(e, "truncating log to offset of"))?;
+        // What goes must not come back after a loss of power, with other batches of the same offsets behind it: a flush
+        // to come does not reach below the recovery point, and recovery looks at each segment alone.
+        let cut = active.truncate_to(offset, now_ms).and_then(|_| active.flush());
+        cut.map_err(|e| self.storage(e, "truncating log to offset of"))?;
         self.epochs.write().truncate_from_end(offset).map_err(|e| self.storage(e, "truncating leader epochs of"))?;
         self.rebuild_producers_locked(writer, offset, now_ms)
     }
@@ -81,6 +86,7 @@ impl PartitionLog {
         let what = "truncating the entire log of";
         self.high_watermark.store(offset, Ordering::Release);
         self.first_unstable.store(super::partition_log::NO_UNSTABLE_OFFSET, Ordering::Release);
+        self.truncations.fetch_add(1, Ordering::AcqRel);
         self.recovery_point.fetch_min(offset, Ordering::AcqRel);
         for segment in old.iter() {
             segment.mark_deleted().map_err(|e| self.storage(e, what))?;

@@ -11,11 +11,10 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::oneshot;
 
 use super::follower::Follower;
 use super::isr::Isr;
-use super::waiters::Waiters;
+use super::waiters::{Reached, Waiters};
 use crate::log::{AppendError, AppendInfo, Isolation, LogRead, PartitionLog, ReadError};
 use crate::protocol::ErrorCode;
 use crate::record::AppendOrigin;
@@ -255,7 +254,9 @@ impl Partition {
         log.maybe_increment_high_watermark(candidate).is_some()
     }
 
-    /// Appends a client's or coordinator's batches as leader and advances the high watermark if it may.
+    /// Appends a client's or coordinator's batches as leader and advances the high watermark if it may. With acks -1
+    /// (all) also the wait for the high watermark, unless that has come so far: begun in the same leadership, before
+    /// anybody can cut off what was appended.
     pub fn append_as_leader(
         &self,
         records: Bytes,
@@ -263,8 +264,8 @@ impl Partition {
         acks: i16,
         alive: &dyn Fn(i32) -> bool,
         now_ms: i64,
-    ) -> Result<AppendInfo, AppendError> {
-        let (info, log, advanced) = {
+    ) -> Result<(AppendInfo, Option<Reached>), AppendError> {
+        let (info, reached, log, advanced) = {
             let role = self.role.read();
             if role.leader != Some(self.broker_id) {
                 return Err(AppendError::rejected(ErrorCode::NotLeaderOrFollower));
@@ -277,18 +278,18 @@ impl Partition {
             }
             let info = log.append_as_leader(records, role.leader_epoch, origin, now_ms)?;
             let advanced = self.advance_high_watermark(&role, &log, alive, now_ms);
-            (info, log, advanced)
+            let reached = if acks == -1 { self.await_high_watermark(&log, info.last_offset + 1) } else { None };
+            (info, reached, log, advanced)
         };
         self.waiters.log_end_moved();
         if advanced {
             self.waiters.high_watermark_moved(log.high_watermark());
         }
-        Ok(info)
+        Ok((info, reached))
     }
 
-    /// Resolves at once (`None`) if `offset` is below the high watermark, or hands out a receiver that does.
-    pub fn await_high_watermark(&self, offset: i64) -> Option<oneshot::Receiver<Result<(), ErrorCode>>> {
-        let log = self.log.load_full()?;
+    /// `None` if the high watermark is at `offset` already.
+    fn await_high_watermark(&self, log: &PartitionLog, offset: i64) -> Option<Reached> {
         self.waiters.await_offset(offset, || log.high_watermark() >= offset)
     }
 

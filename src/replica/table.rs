@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::oneshot;
 
 use super::control::LeadershipOrder;
 use super::fetcher::Fetching;
 use super::isr_manager::IsrManager;
 use super::partition::Partition;
+use super::waiters::Reached;
 use crate::config::LogConfig;
 use crate::log::{AppendError, AppendInfo, LogManager, PartitionLog};
 use crate::metadata::MetadataCache;
@@ -185,10 +185,10 @@ impl ReplicaTable {
         origin: AppendOrigin,
         acks: i16,
         now_ms: i64,
-    ) -> Result<(Arc<Partition>, AppendInfo), AppendError> {
+    ) -> Result<(AppendInfo, Option<AckWait>), AppendError> {
         let partition = self.partition(topic, partition).map_err(AppendError::rejected)?;
-        let info = partition.append_as_leader(records, origin, acks, &|id| self.is_alive(id), now_ms)?;
-        Ok((partition, info))
+        let (info, reached) = partition.append_as_leader(records, origin, acks, &|id| self.is_alive(id), now_ms)?;
+        Ok((info, reached.map(|reached| AckWait { partition, reached })))
     }
 
     pub fn is_alive(&self, broker: i32) -> bool {
@@ -216,8 +216,8 @@ impl ReplicaTable {
 
 /// A wait for an acks=all append, resolved into the code the client gets.
 pub struct AckWait {
-    pub partition: Arc<Partition>,
-    pub reached: oneshot::Receiver<Result<(), ErrorCode>>,
+    partition: Arc<Partition>,
+    reached: Reached,
 }
 
 impl AckWait {

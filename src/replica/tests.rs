@@ -9,6 +9,7 @@ use super::isr_changes::{CommittedIsr, IsrProposal, Verdict};
 use super::partition::{ExpectedEpoch, FollowerFetch};
 use super::session::{FetchItem, TopicKey};
 use super::testing::{TableBench, log, order, state};
+use super::waiters::Reached;
 use super::{Partition, ReplicaTable};
 use crate::log::tests::{NOW, client_batch};
 use crate::log::{Isolation, PartitionLog};
@@ -96,6 +97,13 @@ impl Led {
         self.partition.append_as_leader(records, AppendOrigin::Client, 1, &|_| true, NOW).unwrap();
     }
 
+    /// With acks=all.
+    fn append_for_all(&self, count: usize) -> Reached {
+        let records = client_batch(count, 10, NOW);
+        let appended = self.partition.append_as_leader(records, AppendOrigin::Client, -1, &|_| true, NOW);
+        appended.unwrap().1.expect("followers have not got it yet")
+    }
+
     fn fetch(&self, replica_id: i32, fetch_offset: i64, now_ms: i64) {
         let fetch = FollowerFetch {
             replica_id,
@@ -147,10 +155,7 @@ fn a_successor_knows_that_it_is_one() {
 #[test]
 fn appends_outlive_the_leadership_they_were_made_in() {
     let led = Led::new(&[1, 2, 3]);
-    led.append(3);
-    led.append(1);
-    let mut kept = led.partition.await_high_watermark(3).unwrap();
-    let mut cut = led.partition.await_high_watermark(4).unwrap();
+    let (mut kept, mut cut) = (led.append_for_all(3), led.append_for_all(1));
     led.partition.make_follower(&state(2, 4));
     assert!(kept.try_recv().is_err() && cut.try_recv().is_err());
     FollowerLog::truncate_to(&*led.partition, 4, 3, NOW).unwrap();

@@ -31,6 +31,9 @@ pub enum Awaited {
     HighWatermark,
 }
 
+/// Resolves when the high watermark has come so far, or with the reason why it never will.
+pub type Reached = oneshot::Receiver<Result<(), ErrorCode>>;
+
 struct OffsetWaiter {
     /// Satisfied once the high watermark is at least this.
     offset: i64,
@@ -52,11 +55,7 @@ impl FetchSignal {
 
 impl Waiters {
     /// Registers for `offset`; `reached` is asked under the list's lock, so no advance can be missed.
-    pub fn await_offset(
-        &self,
-        offset: i64,
-        reached: impl FnOnce() -> bool,
-    ) -> Option<oneshot::Receiver<Result<(), ErrorCode>>> {
+    pub fn await_offset(&self, offset: i64, reached: impl FnOnce() -> bool) -> Option<Reached> {
         let mut list = self.high_watermark.lock();
         self.waiting.fetch_add(1, Ordering::SeqCst);
         if reached() {
@@ -110,7 +109,7 @@ impl Waiters {
         self.wake(Awaited::HighWatermark);
     }
 
-    /// The replica stopped leading: fetches look again.
+    /// The replica stopped leading, or is no more: fetches look again.
     pub fn role_changed(&self) {
         self.wake(Awaited::LogEnd);
         self.wake(Awaited::HighWatermark);

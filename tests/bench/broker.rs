@@ -42,6 +42,9 @@ pub struct Broker {
 /// The kernel's unit of processor time towards programs (USER_HZ), the same on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
+/// A Kafka that was killed recovers ten thousand logs, one after the other.
+const STARTING: Duration = Duration::from_secs(600);
+
 /// An ApiVersions request of version 0 with its length.
 const API_VERSIONS: &[u8] = b"\x00\x00\x00\x0f\x00\x12\x00\x00\x00\x00\x00\x01\x00\x05bench";
 
@@ -108,7 +111,7 @@ impl Broker {
             if let Some(true) = answers(self.port) {
                 break begin.elapsed();
             }
-            assert!(begin.elapsed() < PATIENCE, "the broker does not start: see {}", path.display());
+            assert!(begin.elapsed() < STARTING, "the broker does not start: see {}", path.display());
             sleep(Duration::from_micros(500));
         };
         let logged = logged.unwrap_or_else(|| {

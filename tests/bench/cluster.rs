@@ -21,6 +21,8 @@ mod encode;
 mod fleet;
 #[allow(dead_code)]
 mod load;
+#[allow(dead_code)]
+mod options;
 #[path = "../common/place.rs"]
 mod place;
 #[path = "../common/ports.rs"]
@@ -36,7 +38,6 @@ mod znodes;
 #[path = "../common/zookeeper.rs"]
 mod zookeeper;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, sleep};
 use std::time::Duration;
@@ -46,6 +47,7 @@ use encode::{Batch, Codec};
 use fleet::Fleet;
 use hdrhistogram::Histogram;
 use load::Produce;
+use options::Options;
 use report::{Figures, Target};
 
 const GB: f64 = 1e9;
@@ -57,60 +59,10 @@ const IDLE: Target = Target::Ratio(0.2);
 /// Partitions of each topic where there are many.
 const PARTITIONS_OF_A_TOPIC: usize = 100;
 
-struct Options {
-    only: Option<Kind>,
-    partitions: Vec<usize>,
-    idle_partitions: usize,
-    seconds: u64,
-    repeat: usize,
-    megabytes: usize,
-    dir: Option<PathBuf>,
-    phases: Vec<String>,
-}
-
-impl Options {
-    fn parse() -> Options {
-        let mut options = Options {
-            only: None,
-            partitions: vec![1000, 10_000],
-            idle_partitions: 1000,
-            seconds: 20,
-            repeat: 3,
-            megabytes: 500,
-            dir: None,
-            phases: Vec::new(),
-        };
-        let mut args = std::env::args().skip(1);
-        while let Some(arg) = args.next() {
-            let mut value = || args.next().unwrap_or_else(|| panic!("{arg} needs a value"));
-            match arg.as_str() {
-                // Cargo's own.
-                "--bench" => {}
-                "--only" => options.only = Some(if value() == "kafka" { Kind::Kafka } else { Kind::Ottla }),
-                "--partitions" => {
-                    options.partitions = value().split(',').map(|n| n.parse().expect("a count")).collect();
-                }
-                "--idle-partitions" => options.idle_partitions = value().parse().expect("a count"),
-                "--seconds" => options.seconds = value().parse().expect("a count"),
-                "--repeat" => options.repeat = value().parse().expect("a count"),
-                "--megabytes" => options.megabytes = value().parse().expect("a count"),
-                "--dir" => options.dir = Some(value().into()),
-                _ if arg.starts_with('-') => panic!("unknown option {arg}: see the top of tests/bench/cluster.rs"),
-                _ => options.phases.push(arg),
-            }
-        }
-        options
-    }
-
-    fn runs(&self, phase: &str) -> bool {
-        self.phases.is_empty() || self.phases.iter().any(|p| p == phase)
-    }
-}
-
 fn main() {
-    let options = Options::parse();
+    let options = Options::parse(Options { megabytes: 500, ..Options::default() });
     let measure = |kind: Kind| {
-        if options.only.is_some_and(|only| only != kind) {
+        if !options.measures(kind) {
             return Figures::default();
         }
         println!("{kind:?}");
@@ -185,14 +137,22 @@ fn produce(fleet: &mut Fleet, options: &Options, figures: &mut Figures) {
     }
 }
 
-/// Time to the answer at 5,000 records of 1 KiB a second with acks=all, on connections enough that Kafka, which reads
-/// nothing from one whose request waits for followers, can keep up.
+/// Time to the answer at 5,000 records of 1 KiB a second with acks=all: a request for each record, and one for ten, as
+/// clients send that wait a few milliseconds for more.
 fn latency(fleet: &mut Fleet, options: &Options, figures: &mut Figures) {
+    for records in [10, 1] {
+        latency_of_requests(fleet, records, options, figures);
+    }
+}
+
+/// On connections enough that Kafka, which reads nothing from one whose request waits for followers, can keep up.
+fn latency_of_requests(fleet: &mut Fleet, records: u32, options: &Options, figures: &mut Figures) {
     const RATE: u32 = 5000;
     const CONNECTIONS: u32 = 48;
     const PARTITIONS: i32 = 6;
-    let batch = Arc::new(Batch::small());
+    let batch = Arc::new(Batch::of(records as usize));
     let topic = fleet.create(1, PARTITIONS).remove(0);
+    let requests = RATE / records;
     let once = |seconds: u32| -> Histogram<u64> {
         let ports = fleet.ports();
         let threads: Vec<_> = (0..CONNECTIONS)
@@ -200,7 +160,7 @@ fn latency(fleet: &mut Fleet, options: &Options, figures: &mut Figures) {
                 let (topic, batch) = (topic.clone(), batch.clone());
                 let partition = n as i32 % PARTITIONS;
                 let port = ports[partition as usize % ports.len()];
-                let rate = RATE / CONNECTIONS + u32::from(n < RATE % CONNECTIONS);
+                let rate = requests / CONNECTIONS + u32::from(n < requests % CONNECTIONS);
                 thread::spawn(move || load::latency_of_partition(port, &topic, partition, -1, rate, seconds, &batch))
             })
             .collect();
@@ -211,12 +171,15 @@ fn latency(fleet: &mut Fleet, options: &Options, figures: &mut Figures) {
         all
     };
     let seconds = options.seconds as u32;
+    // Twice for nothing: Java's compilers take their time.
+    once(seconds);
     once(seconds);
     let runs: Vec<_> = (0..options.repeat).map(|_| once(seconds)).collect();
     for quantile in [0.5, 0.99, 0.999] {
         let target = if quantile == 0.99 { LATENCY } else { Target::None };
         let values = runs.iter().map(|run| run.value_at_quantile(quantile) as f64 / 1e3).collect();
-        figures.add(format!("1 KiB at {RATE}/s, acks=all, factor 3: p{}", quantile * 100.0), "ms", target, values);
+        let label = format!("{RATE} records/s, {records} a request, acks=all: p{}", quantile * 100.0);
+        figures.add(label, "ms", target, values);
     }
     fleet.brokers[0].delete_topic(&topic);
 }

@@ -21,6 +21,8 @@ mod deadline;
 #[allow(dead_code)]
 mod encode;
 mod load;
+#[allow(dead_code)]
+mod options;
 #[path = "../common/place.rs"]
 mod place;
 #[path = "../common/ports.rs"]
@@ -32,7 +34,7 @@ mod wire;
 #[path = "../common/zookeeper.rs"]
 mod zookeeper;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
@@ -40,6 +42,7 @@ use std::time::Duration;
 use broker::{Broker, Kind};
 use encode::{Batch, Codec};
 use load::{Fetch, Produce};
+use options::Options;
 use report::{Figures, Target};
 
 const GB: f64 = 1e9;
@@ -48,56 +51,11 @@ const PRODUCE: Target = Target::Ratio(0.5);
 const FETCH: Target = Target::Ratio(1.0);
 const SMALL: Target = Target::Ratio(0.35);
 
-struct Options {
-    only: Option<Kind>,
-    repeat: usize,
-    megabytes: usize,
-    requests: usize,
-    gigabytes: f64,
-    dir: Option<PathBuf>,
-    phases: Vec<String>,
-}
-
-impl Options {
-    fn parse() -> Options {
-        let mut options = Options {
-            only: None,
-            repeat: 3,
-            megabytes: 1000,
-            requests: 200_000,
-            gigabytes: 2.0,
-            dir: None,
-            phases: Vec::new(),
-        };
-        let mut args = std::env::args().skip(1);
-        while let Some(arg) = args.next() {
-            let mut value = || args.next().unwrap_or_else(|| panic!("{arg} needs a value"));
-            match arg.as_str() {
-                // Cargo's own.
-                "--bench" => {}
-                "--only" => options.only = Some(if value() == "kafka" { Kind::Kafka } else { Kind::Ottla }),
-                "--repeat" => options.repeat = value().parse().expect("a count"),
-                "--megabytes" => options.megabytes = value().parse().expect("a count"),
-                "--requests" => options.requests = value().parse().expect("a count"),
-                "--gigabytes" => options.gigabytes = value().parse().expect("a number"),
-                "--dir" => options.dir = Some(value().into()),
-                _ if arg.starts_with('-') => panic!("unknown option {arg}: see the top of tests/bench/compare.rs"),
-                _ => options.phases.push(arg),
-            }
-        }
-        options
-    }
-
-    fn runs(&self, phase: &str) -> bool {
-        self.phases.is_empty() || self.phases.iter().any(|p| p == phase)
-    }
-}
-
 fn main() {
-    let options = Options::parse();
+    let options = Options::parse(Options::default());
     let zookeeper = zookeeper::ZooKeeperServer::start();
     let measure = |kind: Kind| {
-        if options.only.is_some_and(|only| only != kind) {
+        if !options.measures(kind) {
             return Figures::default();
         }
         let dir = match &options.dir {

@@ -38,7 +38,12 @@ impl Batch {
 
     /// One record; 1 KiB in all.
     pub fn small() -> Batch {
-        Batch::new(1, 1024 - 61 - 12, Codec::None)
+        Batch::of(1)
+    }
+
+    /// So many records of a little less than 1 KiB.
+    pub fn of(records: usize) -> Batch {
+        Batch::new(records, 1024 - 61 - 12, Codec::None)
     }
 
     fn new(count: usize, value: usize, codec: Codec) -> Batch {

@@ -29,7 +29,10 @@ fn session(world: &World, id: i32) -> Option<i64> {
 /// Whether a broker serves and goes on to, is reachable and registered.
 fn lives(world: &World, id: i32) -> bool {
     let Some(server) = world.network.server(id) else { return false };
-    let stays = world.nodes.lock()[&id].life.as_ref().is_some_and(|life| life.broker.is_some());
+    let stays = {
+        let nodes = world.nodes.lock();
+        nodes[&id].life.as_ref().is_some_and(|life| life.broker.is_some()) && !nodes[&id].platter.has_fuse()
+    };
     let owner = world.twin.peek(&paths::broker(id)).map(|(_, stat)| stat.ephemeral_owner);
     let registered = owner.is_some() && owner == session(world, id);
     stays && registered && !server.process.is_paused() && !server.process.is_cut_from_zk()

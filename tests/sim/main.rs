@@ -6,6 +6,7 @@
 //! - `client` works, `faults` disturbs, `checker` says what must hold; `random` is where all numbers come from.
 //!
 //! How many seeds: `OTTLA_SIM_SEEDS` (from `OTTLA_SIM_FIRST` on), on `OTTLA_SIM_THREADS` threads.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod checker;
 mod client;

@@ -16,5 +16,13 @@ pub const FOUND: &[(u64, &str)] = &[
     (50, "the same, with zeros in it"),
     (136, "a broker that had returned unseen was told to follow, to stop, and to follow in the same epoch: it did not"),
     (225, "won the office in a new session before it knew that the old one had ended, resigned, and kept the znode"),
+    (12866, "returned from a loss of power before the controller's watch told it, and was elected when that one left"),
+    (13146, "the same: a change of the in-sync replicas hid the return from the next controller"),
+    (13980, "a truncation came undone by a loss of power, and its batches were there twice under the same offsets"),
+    (
+        16282,
+        "one broker had died and another had returned: leaderships of that one went to the dead, out of sync the other",
+    ),
+    (18702, "the session ended between the registration and the start of the controller: never registered again"),
     (1282, "a follower that had to truncate was never told the high watermark again"),
 ];

@@ -134,7 +134,10 @@ impl Writer {
         let writer = Writer::new(&config);
         eventually("the coordinator answers", PATIENCE, || match writer.producer.init_transactions(LONG) {
             Err(KafkaError::Transaction(error)) if error.is_retriable() => None,
-            done => Some(done.unwrap()),
+            done => {
+                done.unwrap();
+                Some(())
+            }
         });
         writer
     }

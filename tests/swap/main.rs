@@ -102,7 +102,7 @@ fn swap_and_back(end: End) {
 /// One broker goes and comes back as another kind. What it left in the small files of its data directory.
 fn swap(cluster: &mut Cluster, id: usize, to: Kind, end: End) -> Facts {
     // Every other time it is the controller that goes; then the new one becomes it.
-    let goes_from_office = id % 2 == 0;
+    let goes_from_office = id.is_multiple_of(2);
     if goes_from_office {
         cluster.make_controller(id);
     }

@@ -31,6 +31,21 @@ impl Store {
         Ok(found.map(|(registration, stat)| RegisteredBroker { registration, epoch: stat.czxid }))
     }
 
+    /// Epochs of those of these brokers that are registered, in one request; without watches.
+    pub async fn broker_epochs(&self, ids: &[i32]) -> Result<BTreeMap<i32, i64>, StoreError> {
+        let all = ids.iter().map(|id| paths::broker(*id)).collect();
+        let found = self.zk.get_many(all).await.map_err(|e| StoreError::zk(paths::BROKER_IDS, e))?;
+        let mut epochs = BTreeMap::new();
+        for (id, read) in ids.iter().zip(found) {
+            match read {
+                Ok((_, stat)) => drop(epochs.insert(*id, stat.czxid)),
+                Err(ZkError::NoNode) => {}
+                Err(e) => return Err(StoreError::zk(paths::broker(*id), e)),
+            }
+        }
+        Ok(epochs)
+    }
+
     /// All registered brokers. `watch_list` arms the watch on the list, `watch_each` one on each broker.
     pub async fn brokers(
         &self,
@@ -115,6 +130,13 @@ impl Store {
     fn registered(&self, stat: Stat) -> i64 {
         self.registered_session.store(stat.ephemeral_owner, Ordering::Release);
         stat.czxid
+    }
+
+    /// Whether the session that holds our registration has made way for another one.
+    pub fn has_lost_registration(&self) -> bool {
+        // Without a session there is one to come, which will be told of.
+        let (session, registered) = (self.zk.session_id(), self.registered_session.load(Ordering::Acquire));
+        registered != 0 && session != 0 && session != registered
     }
 
     /// Replaces the data of our registration (when advertised listeners change); the broker epoch stays.

@@ -83,6 +83,12 @@ impl StoreError {
         matches!(self, StoreError::ControllerMoved(_))
     }
 
+    /// Whether other requests of this session or this controller fare no better.
+    pub fn concerns_all(&self) -> bool {
+        self.is_controller_moved()
+            || matches!(self.zk_error(), Some(ZkError::SessionExpired | ZkError::Closed | ZkError::ConnectionLoss))
+    }
+
     pub fn is_node_exists(&self) -> bool {
         self.zk_error() == Some(&ZkError::NodeExists)
     }

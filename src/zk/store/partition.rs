@@ -113,8 +113,8 @@ impl Store {
         let mut written = Vec::with_capacity(states.len());
         for (tp, _) in states {
             match results.next() {
-                // A topic that is being deleted below us: its states will fail one by one.
-                Some(Err(e)) if !(e.is_node_exists() || e.is_no_node()) => return Err(e),
+                Some(Err(e)) if e.concerns_all() => return Err(e),
+                // Without a directory, the state fails too.
                 _ => {}
             }
             if let Some(result) = results.next() {
@@ -177,14 +177,14 @@ impl Store {
     }
 }
 
-/// Keeps the refusal of one partition apart from what ends the whole call.
+/// Keeps the refusal of one partition, of whatever kind, apart from what ends the whole call.
 #[allow(clippy::type_complexity)]
 fn sorted_out(
     tp: &TopicPartition,
     result: Result<i32, StoreError>,
 ) -> Result<(TopicPartition, Result<i32, StoreError>), StoreError> {
     match result {
-        Err(e) if !(e.is_node_exists() || e.is_no_node() || e.is_bad_version()) => Err(e),
+        Err(e) if e.concerns_all() => Err(e),
         result => Ok((tp.clone(), result)),
     }
 }

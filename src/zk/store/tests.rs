@@ -234,6 +234,20 @@ async fn our_previous_session_does_not_keep_us_out() {
 }
 
 #[tokio::test]
+async fn a_registration_ends_with_its_session() {
+    let f = fixture().await;
+    assert!(!f.store.has_lost_registration(), "there was none");
+    f.store.register_broker(1, &broker("h", 9092), false).await.unwrap();
+    assert!(!f.store.has_lost_registration());
+    let epochs = f.store.broker_epochs(&[1, 2]).await.unwrap();
+    assert_eq!(epochs.into_iter().collect::<Vec<_>>(), [(1, f.twin.dump()["/brokers/ids/1"].1.czxid)]);
+    f.twin.expire(f.store.zk().session_id()).unwrap();
+    assert!(f.store.has_lost_registration());
+    f.store.register_broker(1, &broker("h", 9092), false).await.unwrap();
+    assert!(!f.store.has_lost_registration());
+}
+
+#[tokio::test]
 async fn the_first_controller_has_epoch_one() {
     let f = fixture().await;
     assert_eq!(f.elected().await, ControllerEpoch { epoch: 1, zk_version: 1 });

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Brokers of a real Kafka cluster are swapped for ours and back, under load: tests/swap. `swap.sh TEST`.
+# A test of cargo's that is ignored there, since it needs a real Kafka: `with_kafka.sh FILE TEST`.
 set -euo pipefail
 root=$(cd "${BASH_SOURCE[0]%/*}/../.." && pwd)
 cd "$root"
 OTTLA_TEST_KAFKA_LIBS=${OTTLA_TEST_KAFKA_LIBS:-$root/tests/.cache/kafka-3.7.2/libs} \
-  cargo test --test swap -- --ignored --nocapture --exact "$1"
+  cargo test --test "$1" -- --ignored --nocapture --exact "$2"
