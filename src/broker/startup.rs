@@ -359,7 +359,11 @@ fn start_replicas(
     let epoch = Arc::new(move || handle.broker_epoch());
     let fetchers = FetcherManager::new(FetcherSettings::of(config, id), metadata.clone(), epoch, connector)
         .with_quota(quotas.follower.clone());
-    let settings = ReplicaSettings { broker_id: id, max_lag_ms: config.long("replica.lag.time.max.ms") };
+    let settings = ReplicaSettings {
+        broker_id: id,
+        max_lag_ms: config.long("replica.lag.time.max.ms"),
+        truncates_on_fetch: config.protocol_version().at_least("2.7-IV1"),
+    };
     let ibp = config.protocol_version();
     let sender = match ibp.at_least("2.7-IV2") {
         true => tokio::spawn(isr_changes.clone().run(Arc::new(IsrChannel(channel)), ibp.at_least("2.8-IV0"))),

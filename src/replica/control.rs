@@ -123,13 +123,14 @@ impl ReplicaTable {
         self.fetchers.unfollow(&names);
         let orders = partitions.into_iter().filter_map(|(order, partition)| {
             let log = partition.log()?;
-            let knows_epochs = log.latest_epoch().is_some();
+            // Otherwise it is cut to there if the leader cannot tell where the logs part.
+            let is_told = self.settings.truncates_on_fetch && log.latest_epoch().is_some();
             Some(FollowOrder {
                 tp: order.tp,
                 topic_id: if order.topic_id.is_nil() { log.topic_id().unwrap_or_default() } else { order.topic_id },
                 leader: order.state.leader,
                 leader_epoch: order.state.leader_epoch,
-                initial_offset: if knows_epochs { log.log_end_offset() } else { log.high_watermark() },
+                initial_offset: if is_told { log.log_end_offset() } else { log.high_watermark() },
                 log: partition,
             })
         });

@@ -228,11 +228,6 @@ impl FetchSessions {
         answers.iter().map(|(key, summary)| session.note(key, summary) || !incremental).collect()
     }
 
-    /// Whether an answer in this context would be sent, without noting it (long polls ask this).
-    pub fn is_incremental(context: &FetchContext) -> bool {
-        matches!(context, FetchContext::Incremental { .. })
-    }
-
     fn create(&self, sessions: &mut HashMap<i32, Session>, request: &SessionRequest, now_ms: i64) -> Option<i32> {
         let size = request.items.len();
         if sessions.len() >= self.slots {

@@ -37,6 +37,8 @@ pub struct ReplicaSettings {
     pub broker_id: i32,
     /// `replica.lag.time.max.ms`.
     pub max_lag_ms: i64,
+    /// From `inter.broker.protocol.version` 2.7 on leaders tell followers in fetches where their logs part.
+    pub truncates_on_fetch: bool,
 }
 
 pub struct ReplicaTable {
@@ -113,7 +115,7 @@ impl ReplicaTable {
         of_topic
             .entry(tp.partition)
             .or_insert_with(|| {
-                let ReplicaSettings { broker_id, max_lag_ms } = self.settings;
+                let ReplicaSettings { broker_id, max_lag_ms, .. } = self.settings;
                 Hosted::Online(Arc::new(Partition::new(tp.clone(), broker_id, max_lag_ms)))
             })
             .clone()

@@ -74,7 +74,7 @@ impl TableBench {
         let logs = LogManager::start(options(&[dir.path()], &Jobs::default())).unwrap();
         let metadata = Arc::new(MetadataCache::new());
         let fetchers = Arc::new(Notes::default());
-        let settings = ReplicaSettings { broker_id: ME, max_lag_ms: 30_000 };
+        let settings = ReplicaSettings { broker_id: ME, max_lag_ms: 30_000, truncates_on_fetch: true };
         let isr_changes = Arc::new(IsrManager::new(ME, metadata.clone()));
         let table = ReplicaTable::new(settings, logs, metadata.clone(), fetchers.clone(), isr_changes);
         let bench = TableBench { table: Arc::new(table), metadata, fetchers, _dir: dir };

@@ -19,7 +19,7 @@ pub struct ControllerEpoch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Election {
     Won(ControllerEpoch),
-    /// This broker is the controller already.
+    /// This broker holds the office.
     Lost {
         controller_id: i32,
     },
