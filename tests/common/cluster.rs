@@ -19,7 +19,7 @@ use kafka_protocol::messages::{
 use nix::sys::signal::Signal;
 use ottla::record::{Codec, Record};
 
-use super::admin::{EARLIEST, NO_ERROR, batch, now_ms, text, topic_name};
+use super::admin::{EARLIEST, LATEST, NO_ERROR, batch, now_ms, text, topic_name};
 use super::broker::{Broker, Kind, own_chroot, shared_zookeeper};
 use super::deadline::{PATIENCE, eventually};
 use super::wire::Wire;
@@ -256,25 +256,26 @@ impl Cluster {
 
     /// All values, from the leader.
     pub fn values(&self, topic: &str, partition: i32) -> Vec<String> {
-        let leader = self.leader(topic, partition);
-        let mut wire = self.brokers[leader].wire();
-        // It may not know yet what others know of it, and learns of the high watermark when its followers have fetched.
-        // (A fetch alone would be answered by a follower, too.)
-        eventually("the leader answers", PATIENCE, || {
-            let leads = wire.try_offset(topic, partition, EARLIEST).error_code == NO_ERROR;
-            (leads && wire.fetch(topic, partition, 0, 0, 0).error_code == NO_ERROR).then_some(())
-        });
-        wire.values(topic, partition)
+        self.wire_to_leader(topic, partition).values(topic, partition)
     }
 
     /// All records of each partition, from the leaders.
     pub fn logs(&self, topic: &str, partitions: i32) -> Vec<Vec<Record>> {
         let read = |partition: i32| {
-            let mut wire = self.brokers[self.leader(topic, partition)].wire();
+            let mut wire = self.wire_to_leader(topic, partition);
             let start = wire.offset(topic, partition, EARLIEST);
             wire.read(topic, partition, start)
         };
         (0..partitions).map(read).collect()
+    }
+
+    /// A connection to the leader, once it knows of that, and how far its followers have come: from a leader of late one
+    /// reads less than was acknowledged, until they have fetched from it; but it does not say either where its log ends.
+    fn wire_to_leader(&self, topic: &str, partition: i32) -> Wire {
+        eventually("the leader answers", PATIENCE, || {
+            let mut wire = self.brokers[self.leader(topic, partition)].wire();
+            (wire.try_offset(topic, partition, LATEST).error_code == NO_ERROR).then_some(wire)
+        })
     }
 
     /// The assignment, preferred leader first.
