@@ -286,8 +286,8 @@ async fn leaders_and_coordinators_are_found() {
     let coordinator = admin.coordinator(CoordinatorKind::Group, "g").await.unwrap();
     assert_eq!((leader.id, leader.port, coordinator.id), (7, broker.port, 7));
     let missing = admin.leader_of("listOffsets(api=METADATA)", "t", 1).await.unwrap_err();
-    let text = "Timed out waiting for a node assignment. Call: listOffsets(api=METADATA)";
-    assert_eq!(missing.to_string(), text);
+    // In Kafka's words, which depend on whether a request was under way then.
+    assert!(missing.is_timeout() && missing.to_string().contains("listOffsets(api=METADATA)"), "{missing}");
 }
 
 #[tokio::test]

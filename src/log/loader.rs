@@ -323,7 +323,10 @@ impl Loader<'_> {
                 }
                 other => other?,
             };
-            if cut > 0 {
+            // A loss of power may leave nothing at all of a file that was rolled before it was forced to the disk. Kafka
+            // goes on, with a hole in the log. (A cleaner may empty a segment too.)
+            let vanished = segment.size() == 0 && done + 1 < unflushed.len() && !open.config.cleanup_compact;
+            if cut > 0 || vanished {
                 tracing::warn!(target: LOGGER, "[LogLoader partition={}, dir={}] Corruption found in segment {base}, truncating to offset {}", open.tp, open.log_dir.path().display(), segment.read_next_offset()?);
                 for later in &unflushed[done + 1..] {
                     self.segments.remove(&later.base_offset());

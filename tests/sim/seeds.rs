@@ -24,5 +24,6 @@ pub const FOUND: &[(u64, &str)] = &[
         "one broker had died and another had returned: leaderships of that one went to the dead, out of sync the other",
     ),
     (18702, "the session ended between the registration and the start of the controller: never registered again"),
+    (14649, "after a loss of power a segment was empty and the next was not: the replica went on behind the hole"),
     (1282, "a follower that had to truncate was never told the high watermark again"),
 ];

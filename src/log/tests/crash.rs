@@ -145,3 +145,21 @@ proptest! {
         }
     }
 }
+
+/// A file that was rolled and not forced to the disk yet may be empty after a loss of power, with the next one there.
+#[test]
+fn nothing_follows_a_segment_that_vanished() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::new(dir.path(), config(&[("segment.bytes", "300")]));
+    let log = bench.open();
+    for _ in 0..4 {
+        append(&log, client_batch(1, 150, NOW));
+    }
+    let paths: Vec<_> = log.segments().iter().map(|segment| segment.log_path()).collect();
+    assert!(paths.len() > 2);
+    drop(log);
+    std::fs::write(&paths[1], []).unwrap();
+    let log = bench.open();
+    assert_eq!(log.segments().len(), 2);
+    assert_eq!(contents(&log).last().map(|(offset, _)| offset + 1), Some(log.log_end_offset()));
+}
