@@ -56,7 +56,7 @@ impl ControlLoop {
             self.ctx.add_live_brokers(new.clone());
             self.on_broker_startup(&ids).await?;
         }
-        // Kafka looks at the dead last, and and what a bounced one led may go to one that is dead.
+        // Kafka looks at the dead last, and what a bounced one led may go to one that is dead.
         if !dead.is_empty() {
             self.ctx.remove_live_brokers(&dead);
             self.on_broker_failure(&dead).await?;

@@ -102,10 +102,9 @@ pub fn ineligible_at_start(ctx: &ControllerContext) -> BTreeSet<Arc<str>> {
     let dead = |topic: &Arc<str>| {
         let replicas = ctx.replicas_of_topic(topic);
         // One that has returned unseen counts as offline only until it has left the ISR.
-        let offline = |replica: &&PartitionAndReplica| {
+        replicas.iter().any(|replica| {
             !ctx.returned.contains(replica) && !ctx.is_replica_online(replica.replica, &replica.partition)
-        };
-        replicas.iter().find(offline).is_some()
+        })
     };
     let mut topics: BTreeSet<Arc<str>> = ctx.topics.iter().filter(|topic| dead(topic)).cloned().collect();
     topics.extend(ctx.being_reassigned.iter().map(|partition| partition.topic.clone()));

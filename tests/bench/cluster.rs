@@ -62,10 +62,6 @@ const PARTITIONS_OF_A_TOPIC: usize = 100;
 fn main() {
     let options = Options::parse(Options { megabytes: 500, ..Options::default() });
     let measure = |kind: Kind| {
-        if !options.measures(kind) {
-            return Figures::default();
-        }
-        println!("{kind:?}");
         let mut figures = Figures::default();
         if options.runs("produce") || options.runs("latency") {
             let mut fleet = Fleet::start(kind, options.dir.as_deref());
@@ -86,18 +82,7 @@ fn main() {
         }
         figures
     };
-    let ours = measure(Kind::Ottla);
-    let kafka = if broker::has_kafka() {
-        measure(Kind::Kafka)
-    } else {
-        println!("No Kafka to compare with: see the top of tests/bench/compare.rs");
-        Figures::default()
-    };
-    let missed = report::compare(&ours, &kafka);
-    if missed > 0 {
-        println!("\n{missed} targets missed");
-        std::process::exit(1);
-    }
+    report::judge(&options, measure);
 }
 
 /// Batches of 1 MiB with acks=all to three leaders; as often for nothing as it is then measured.

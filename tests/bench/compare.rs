@@ -55,15 +55,11 @@ fn main() {
     let options = Options::parse(Options::default());
     let zookeeper = zookeeper::ZooKeeperServer::start();
     let measure = |kind: Kind| {
-        if !options.measures(kind) {
-            return Figures::default();
-        }
         let dir = match &options.dir {
             Some(dir) => tempfile::tempdir_in(dir),
             None => tempfile::tempdir(),
         };
         let dir = dir.expect("a temporary directory");
-        println!("{kind:?}");
         let mut figures = Figures::default();
         if options.runs("start") {
             first_starts(kind, dir.path(), &zookeeper.connect(), &mut figures);
@@ -72,18 +68,7 @@ fn main() {
         let broker = Broker::new(kind, dir.path(), &connect, ports::free_port());
         Bench { broker, topics: 0, figures }.run(&options)
     };
-    let ours = measure(Kind::Ottla);
-    let kafka = if broker::has_kafka() {
-        measure(Kind::Kafka)
-    } else {
-        println!("No Kafka to compare with: see the top of tests/bench/compare.rs");
-        Figures::default()
-    };
-    let missed = report::compare(&ours, &kafka);
-    if missed > 0 {
-        println!("\n{missed} targets missed");
-        std::process::exit(1);
-    }
+    report::judge(&options, measure);
 }
 
 fn ms(duration: Duration) -> f64 {

@@ -1,5 +1,8 @@
 //! The figures: one line each, ours beside Kafka's, and whether the target is met.
 
+use crate::broker::{self, Kind};
+use crate::options::Options;
+
 /// What a figure is held to.
 #[derive(Clone, Copy, Debug)]
 pub enum Target {
@@ -61,8 +64,29 @@ impl Figures {
     }
 }
 
+/// Measures ours, and then a Kafka if there is one, as far as the options want it; prints both side by side. Exits with
+/// 1 when a target is missed.
+pub fn judge(options: &Options, measure: impl Fn(Kind) -> Figures) {
+    let figures = |kind: Kind| {
+        if !options.measures(kind) {
+            return Figures::default();
+        }
+        if kind == Kind::Kafka && !broker::has_kafka() {
+            println!("No Kafka to compare with: see the top of tests/bench/compare.rs");
+            return Figures::default();
+        }
+        println!("{kind:?}");
+        measure(kind)
+    };
+    let missed = compare(&figures(Kind::Ottla), &figures(Kind::Kafka));
+    if missed > 0 {
+        println!("\n{missed} targets missed");
+        std::process::exit(1);
+    }
+}
+
 /// Prints both side by side: medians, with the range of the repetitions. Returns how many targets are missed.
-pub fn compare(ours: &Figures, kafka: &Figures) -> usize {
+fn compare(ours: &Figures, kafka: &Figures) -> usize {
     if ours.0.is_empty() {
         return 0; // Kafka was measured alone.
     }

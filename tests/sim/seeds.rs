@@ -1,7 +1,7 @@
 //! Seeds that found something, each with what it was. They are run every time.
 //!
 //! What a seed decides changes with the code it runs. The first three fail today if their fix is taken back; the others
-//! did when they were found, and unit tests hold what they found.
+//! did when they were found. Most of what they found is held by unit tests as well.
 
 pub const FOUND: &[(u64, &str)] = &[
     (12, "a leader lost power and was back before the next controller looked: it led on, without what it had lost"),
