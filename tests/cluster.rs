@@ -7,8 +7,11 @@ use common::admin::NO_ERROR;
 use common::broker::Kind;
 use common::checker;
 use common::workload::{Shape, Workload};
-use common::{Cluster, PATIENCE, eventually};
+use common::znodes::Znodes;
+use common::{Broker, Cluster, PATIENCE, eventually};
+use kafka_protocol::messages::{BrokerId, LeaderAndIsrRequest};
 
+const STALE_CONTROLLER_EPOCH: i16 = 11;
 const ELECTION_NOT_NEEDED: i16 = 84;
 
 #[test]
@@ -191,4 +194,25 @@ fn consumers_read_from_the_replica_in_their_rack() {
         assert_eq!(data.error_code, NO_ERROR);
         (data.high_watermark == 1 && !data.records.unwrap_or_default().is_empty()).then_some(())
     });
+}
+
+/// A controller may have been replaced without knowing it yet. A broker that has just started has no epoch of a
+/// controller in memory, but ZooKeeper has.
+#[test]
+fn a_new_broker_does_not_obey_a_controller_that_was_replaced() {
+    let mut broker = Broker::prepare(&[]);
+    let znodes = Znodes::connect(broker.zookeeper_connect());
+    znodes.put("/controller_epoch", "5".to_owned());
+    znodes.put("/controller", r#"{"version":1,"brokerid":7,"timestamp":"1"}"#.to_owned());
+    broker.spawn();
+    eventually("the broker has started", PATIENCE, || broker.has_started().then_some(()));
+    let obeys = |epoch: i32| {
+        let request = LeaderAndIsrRequest::default()
+            .with_controller_id(BrokerId(7))
+            .with_controller_epoch(epoch)
+            .with_broker_epoch(-1);
+        broker.wire().call(5, &request).error_code
+    };
+    assert_eq!(obeys(4), STALE_CONTROLLER_EPOCH);
+    assert_eq!(obeys(5), NO_ERROR);
 }

@@ -129,6 +129,9 @@ impl Broker {
         let broker_epoch = store.register_broker(id, &registration, true).await?;
         tracing::info!(target: "kafka.zk.KafkaZkClient", "Registered broker {id} at path /brokers/ids/{id} with addresses: {}, czxid (broker epoch): {broker_epoch}",
             registration.endpoints.iter().map(|e| e.connection_string()).collect::<Vec<_>>().join(","));
+        // Kafka obeys whoever comes first, also a controller that has not heard yet that it was replaced.
+        let latest = store.controller_epoch().await.context("cannot read /controller_epoch")?;
+        let controller_epoch = latest.map_or(0, |latest| latest.epoch);
 
         let controller = start_controller(&live, &store, (id, broker_epoch), registration, &features, &connector);
         let channel = || {
@@ -140,6 +143,7 @@ impl Broker {
         let to_controller = channel();
         let (replicas, isr_sender) =
             start_replicas(&config, (id, &store), &logs, &metadata, &controller, channel(), connector.clone());
+        let replicas = Arc::new(replicas.with_controller_epoch(controller_epoch));
         let offsets = ReplicatedOffsets {
             replicas: replicas.clone(),
             required_acks: i16::try_from(config.int("offsets.commit.required.acks")).unwrap_or(-1),
@@ -349,7 +353,7 @@ fn start_replicas(
     controller: &ControllerHandle,
     channel: Arc<ControllerChannel>,
     connector: Connector,
-) -> (Arc<ReplicaTable>, JoinHandle<()>) {
+) -> (ReplicaTable, JoinHandle<()>) {
     let isr_changes = Arc::new(IsrManager::new(id, metadata.clone()));
     let handle = controller.clone();
     let quotas = ReplicationQuotas::new(Windows::new(
@@ -370,7 +374,7 @@ fn start_replicas(
         false => tokio::spawn(isr_writer::run(isr_changes.clone(), store.clone())),
     };
     let table = ReplicaTable::new(settings, logs.clone(), metadata.clone(), Arc::new(fetchers), isr_changes);
-    (Arc::new(table.with_quotas(quotas)), sender)
+    (table.with_quotas(quotas), sender)
 }
 
 /// Which topics there are, with how many partitions. The controller does not tell of those that are being deleted.

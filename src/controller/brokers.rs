@@ -56,14 +56,13 @@ impl ControlLoop {
             self.ctx.add_live_brokers(new.clone());
             self.on_broker_startup(&ids).await?;
         }
-        // Kafka looks at the dead last, and what a bounced one led may go to one that is dead.
+        // All that were gone are gone for all: Kafka sees to the bounced first, and what they led may go to the dead.
+        let ids: BTreeSet<i32> = bounced.iter().map(|broker| broker.id).collect();
+        self.ctx.remove_live_brokers(&(&dead | &ids));
         if !dead.is_empty() {
-            self.ctx.remove_live_brokers(&dead);
             self.on_broker_failure(&dead).await?;
         }
         if !bounced.is_empty() {
-            let ids = bounced.iter().map(|broker| broker.id).collect();
-            self.ctx.remove_live_brokers(&ids);
             self.on_broker_failure(&ids).await?;
             self.ctx.add_live_brokers(bounced.clone());
             self.on_broker_startup(&ids).await?;

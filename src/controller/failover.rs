@@ -194,6 +194,7 @@ impl ControlLoop {
         self.ctx.clear_leadership();
         self.ctx.shutting_down.clear();
         self.take_over_leadership().await?;
+        self.look_again_at_brokers().await?;
         for broker in self.ctx.live_or_shutting_down_brokers() {
             self.channel.add_broker(broker, &self.queue);
         }
@@ -224,6 +225,19 @@ impl ControlLoop {
         }
         self.ctx.returned = returned;
         Ok(())
+    }
+
+    /// To read all that took a while. Who has returned meanwhile must not be taken for who was there before.
+    async fn look_again_at_brokers(&mut self) -> ControllerResult {
+        loop {
+            let brokers = self.znodes.brokers().await?;
+            if self.ctx.live_or_shutting_down_brokers().eq(&brokers) {
+                return Ok(());
+            }
+            self.ctx.set_live_brokers(brokers);
+            self.info(&format!("Updated broker epochs cache: {}", self.broker_epochs()));
+            self.take_over_leadership().await?;
+        }
     }
 
     /// Brokers and their epochs, for the log.

@@ -62,6 +62,8 @@ struct Loader<'a> {
     open: &'a OpenLog<'a>,
     location: Arc<LogLocation>,
     segments: BTreeMap<i64, Arc<Segment>>,
+    /// Base offsets of segments that lack an index, or have one that cannot be right.
+    unindexed: Vec<i64>,
     epochs: EpochCache,
     /// Producer state as the recovery of the last segment left it. A snapshot knows only the last batch of a producer;
     /// this knows all that a retry may repeat.
@@ -84,8 +86,14 @@ impl OpenLog<'_> {
         leftovers::clean(&**disk, self.dir)?;
         let epochs = EpochCache::open(Arc::clone(disk), Arc::clone(&location))?;
         let topic_id = partition_metadata::read(&**disk, &self.dir.join(PARTITION_METADATA_FILE))?;
-        let mut loader =
-            Loader { open: self, location: Arc::clone(&location), segments: BTreeMap::new(), epochs, recovered: None };
+        let mut loader = Loader {
+            open: self,
+            location: Arc::clone(&location),
+            segments: BTreeMap::new(),
+            unindexed: Vec::new(),
+            epochs,
+            recovered: None,
+        };
         loader.load_segments()?;
         let (recovery_point, end_offset) = loader.recover_log()?;
         loader.epochs.truncate_from_end(end_offset)?;
@@ -204,21 +212,17 @@ impl Loader<'_> {
         let settings = segment_settings(&open.config);
         let segment = Segment::existing(disk, &self.location, base, size, has_txn_index, settings, open.now_ms);
         let segment = Arc::new(segment);
-        let mut damaged = false;
         if !has_index {
             if open.had_clean_shutdown || base < open.recovery_point_checkpoint {
                 tracing::error!(target: LOGGER, "Could not find offset index file corresponding to log file {}, recovering segment and rebuilding index files...", path.display());
             }
-            damaged = true;
+            self.unindexed.push(base);
         } else if has_txn_index && let Err(e) = segment.txn_index().all() {
             if e.kind() != io::ErrorKind::InvalidData {
                 return Err(e);
             }
             tracing::warn!(target: LOGGER, "Found a corrupted index file corresponding to log file {} due to {e}, recovering segment and rebuilding index files...", path.display());
-            damaged = true;
-        }
-        if damaged {
-            self.recover_segment(&segment)?;
+            self.unindexed.push(base);
         } else if !has_time_index {
             segment.time_index().storage().create()?;
         }
@@ -262,6 +266,7 @@ impl Loader<'_> {
     /// Recovers what may not be on the device. Returns (recovery point, log end offset).
     fn recover_log(&mut self) -> io::Result<(i64, i64)> {
         let open = self.open;
+        self.recover_unindexed()?;
         if !open.had_clean_shutdown {
             self.recover_unflushed()?;
         }
@@ -302,11 +307,33 @@ impl Loader<'_> {
         Ok(())
     }
 
+    /// Makes the indexes anew of segments that the recovery of what is unflushed will not come to. Kafka does it for
+    /// all; but that reads the segments below, and what of them is not flushed may be damaged.
+    fn recover_unindexed(&mut self) -> io::Result<()> {
+        let first_unflushed = match self.open.had_clean_shutdown {
+            true => None,
+            false => self.unflushed().first().map(|segment| segment.base_offset()),
+        };
+        for base in std::mem::take(&mut self.unindexed) {
+            if first_unflushed.is_none_or(|first| base < first)
+                && let Some(segment) = self.segments.get(&base).cloned()
+            {
+                self.recover_segment(&segment)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The segment with the recovery point, and those behind it.
+    fn unflushed(&self) -> Vec<Arc<Segment>> {
+        let mut all: Vec<Arc<Segment>> = self.segments.values().cloned().collect();
+        let from = floor_segment(&all, self.open.recovery_point_checkpoint).unwrap_or(0);
+        all.split_off(from.min(all.len()))
+    }
+
     fn recover_unflushed(&mut self) -> io::Result<()> {
         let open = self.open;
-        let all: Vec<Arc<Segment>> = self.segments.values().cloned().collect();
-        let from = floor_segment(&all, open.recovery_point_checkpoint).unwrap_or(0);
-        let unflushed = &all[from.min(all.len())..];
+        let unflushed = self.unflushed();
         let report = |left: usize| {
             if let Some(remaining) = open.remaining_segments {
                 remaining.store(left, std::sync::atomic::Ordering::Relaxed);

@@ -73,9 +73,10 @@ impl PartitionLog {
             let next = segments.get(at + 1);
             let upper = next.map_or(end, |n| n.base_offset());
             let empty_active = next.is_none() && segment.size() == 0;
-            let hit = high_watermark >= upper
-                && breach(segment, next).map_err(|e| self.storage(e, "deleting segments of"))?;
-            if !hit || empty_active {
+            if empty_active || high_watermark < upper {
+                break;
+            }
+            if !breach(segment, next).map_err(|e| self.storage(e, "deleting segments of"))? {
                 break;
             }
             count += 1;

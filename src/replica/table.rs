@@ -80,6 +80,11 @@ impl ReplicaTable {
         ReplicaTable { quotas, ..self }
     }
 
+    /// The same, obeying no controller of an earlier epoch than this.
+    pub fn with_controller_epoch(self, epoch: i32) -> ReplicaTable {
+        ReplicaTable { controller_epoch: Mutex::new(epoch), ..self }
+    }
+
     pub fn broker_id(&self) -> i32 {
         self.settings.broker_id
     }

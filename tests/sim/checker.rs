@@ -168,6 +168,11 @@ impl Checker {
         self.states.get(tp).map_or(&[], |seen| &seen.state.isr)
     }
 
+    /// The partition's leader as ZooKeeper has it, -1 for none.
+    pub fn leader(&self, tp: &TopicPartition) -> i32 {
+        self.states.get(tp).map_or(-1, |seen| seen.state.leader)
+    }
+
     /// A producer was told that its records are kept.
     pub fn on_ack(&mut self, tp: &TopicPartition, base: i64, values: &[String]) -> Result<(), String> {
         self.acks += 1;

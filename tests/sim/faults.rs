@@ -38,8 +38,23 @@ fn lives(world: &World, id: i32) -> bool {
     stays && registered && !server.process.is_paused() && !server.process.is_cut_from_zk()
 }
 
-/// Whether all that was acknowledged survives if the broker fails; `loses` when it may lose what it has.
-fn may_disturb(world: &World, id: i32, loses: bool) -> bool {
+/// What a fault does to a broker.
+#[derive(Clone, Copy, PartialEq)]
+enum Harm {
+    /// It dies, and may lose what it has not synced.
+    PowerLoss,
+    /// It dies, or is taken down.
+    Death,
+    /// It does not see or is not seen for a while, and may lose its session, but goes on.
+    Absence,
+}
+
+/// Whether all that was acknowledged survives the harm to the broker.
+///
+/// Where a replica lost something, another must be intact, in sync and alive; and the leader must not be absent, for then
+/// it could still drop that other one from the in-sync set, and end its own session after that.
+fn may_disturb(world: &World, id: i32, harm: Harm) -> bool {
+    let loses = harm == Harm::PowerLoss;
     if loses && world.nodes.lock().values().any(|node| node.platter.has_fuse()) {
         return false;
     }
@@ -50,9 +65,14 @@ fn may_disturb(world: &World, id: i32, loses: bool) -> bool {
         if tainted.is_none() && !(loses && isr.contains(&id)) {
             return true;
         }
+        let leader = checker.leader(tp);
+        let leader_is_absent = match leader == id {
+            true => harm == Harm::Absence,
+            false => process(world, leader).is_some() && !lives(world, leader),
+        };
         let among = |set: Option<&BTreeSet<i32>>, id: &i32| set.is_some_and(|set| set.contains(id));
         let intact = |other: &i32| *other != id && !among(tainted, other) && !among(checker.unvetted.get(tp), other);
-        isr.iter().any(|other| intact(other) && lives(world, *other))
+        !leader_is_absent && isr.iter().any(|other| intact(other) && lives(world, *other))
     })
 }
 
@@ -121,10 +141,10 @@ fn restart_later(world: &Arc<World>, id: i32, random: &mut Random) {
 fn crash(world: &Arc<World>, random: &mut Random) {
     let id = someone(random);
     let wants_loss = random.chance(world.traits.power_losses);
-    if process(world, id).is_none() || !may_disturb(world, id, false) {
+    if process(world, id).is_none() || !may_disturb(world, id, Harm::Death) {
         return;
     }
-    let loses = wants_loss && may_disturb(world, id, true);
+    let loses = wants_loss && may_disturb(world, id, Harm::PowerLoss);
     end(world, id, loses, random);
     restart_later(world, id, random);
 }
@@ -132,7 +152,7 @@ fn crash(world: &Arc<World>, random: &mut Random) {
 /// Lets a broker die in the midst of something it does to its disk.
 fn burn(world: &Arc<World>, random: &mut Random) {
     let id = someone(random);
-    if process(world, id).is_some() && may_disturb(world, id, true) {
+    if process(world, id).is_some() && may_disturb(world, id, Harm::PowerLoss) {
         world.nodes.lock()[&id].platter.set_fuse(random.within(1, 30));
     }
 }
@@ -154,7 +174,7 @@ pub fn bury(world: &Arc<World>, random: &mut Random) {
 fn pause(world: &Arc<World>, random: &mut Random) {
     let id = someone(random);
     let Some(process) = process(world, id).filter(|p| !p.is_paused()) else { return };
-    if !may_disturb(world, id, false) {
+    if !may_disturb(world, id, Harm::Absence) {
         return;
     }
     let pause = if random.chance(600) { random.millis(20, 800) } else { random.millis(800, 7000) };
@@ -208,7 +228,7 @@ async fn renew(world: &Arc<World>, process: &Process) {
 fn expire(world: &Arc<World>, random: &mut Random) {
     let id = someone(random);
     let Some(process) = process(world, id) else { return };
-    if !may_disturb(world, id, false) {
+    if !may_disturb(world, id, Harm::Absence) {
         return;
     }
     expire_session(world, &process);
@@ -219,7 +239,7 @@ fn expire(world: &Arc<World>, random: &mut Random) {
 fn cut_from_zk(world: &Arc<World>, random: &mut Random) {
     let id = someone(random);
     let Some(process) = process(world, id).filter(|p| !p.is_cut_from_zk()) else { return };
-    if !may_disturb(world, id, false) {
+    if !may_disturb(world, id, Harm::Absence) {
         return;
     }
     let pause = random.millis(100, 7000);
@@ -284,7 +304,7 @@ fn depose(world: &Arc<World>) {
 fn stop(world: &Arc<World>, random: &mut Random) {
     let id = someone(random);
     let Some(process) = process(world, id) else { return };
-    if !may_disturb(world, id, false) {
+    if !may_disturb(world, id, Harm::Death) {
         return;
     }
     let broker = {

@@ -25,5 +25,16 @@ pub const FOUND: &[(u64, &str)] = &[
     ),
     (18702, "the session ended between the registration and the start of the controller: never registered again"),
     (14649, "after a loss of power a segment was empty and the next was not: the replica went on behind the hole"),
+    (23741, "a leader cut off from ZooKeeper dropped the last intact replica from the in-sync set: no fault to inject"),
+    (29559, "a loss of power spoiled one file of a log and took the index of the next: the log could not be opened"),
+    (
+        30061,
+        "a controller that did not know of its end yet gave leaderships of long ago to a broker that had just started",
+    ),
+    (41049, "one broker dead, another back without all of its records: the removal of the first confirmed the second"),
+    (
+        56201,
+        "a broker returned while a new controller read states that it then wrote, and the return was not seen again",
+    ),
     (1282, "a follower that had to truncate was never told the high watermark again"),
 ];

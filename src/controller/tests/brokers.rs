@@ -130,6 +130,32 @@ async fn a_broker_that_bounces_gets_a_new_channel_and_its_replicas_again() {
 }
 
 #[tokio::test]
+async fn neither_the_dead_nor_the_bounced_of_one_event_lead_while_another_was_there_all_the_time() {
+    let twin = Twin::new();
+    let (b0, b1, b2) = three(&twin).await;
+    b0.create_topic("t", &[&[1, 2, 0], &[2, 1, 0], &[1, 2]]).await;
+    b0.sent().await;
+    // The controller hears of both at once.
+    let controller = b0.session.session_id();
+    twin.disconnect(controller);
+    twin.expire(b1.session.session_id());
+    b1.settle().await;
+    b2.die(&twin).await;
+    twin.reconnect(controller);
+    let sent = b0.sent().await;
+    assert!(!sent.iter().any(|request| request.contains("t-0[leader=1")), "confirmed in between: {sent:#?}");
+    let leader_and_isr = |partition: i32| {
+        let (json, _) = state(&twin, "t", partition);
+        let state = crate::zk::json::PartitionState::decode(json.as_bytes()).unwrap();
+        (state.leader, state.isr)
+    };
+    assert_eq!(leader_and_isr(0), (0, vec![0]));
+    assert_eq!(leader_and_isr(1), (0, vec![0]));
+    // Of these two the one that is back.
+    assert_eq!(leader_and_isr(2), (1, vec![1]));
+}
+
+#[tokio::test]
 async fn leaders_change_their_isr() {
     let twin = Twin::new();
     let (b0, b1, _b2) = three(&twin).await;

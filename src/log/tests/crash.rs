@@ -163,3 +163,23 @@ fn nothing_follows_a_segment_that_vanished() {
     assert_eq!(log.segments().len(), 2);
     assert_eq!(contents(&log).last().map(|(offset, _)| offset + 1), Some(log.log_end_offset()));
 }
+
+/// A loss of power may spoil one unflushed file and take the index of the next one.
+#[test]
+fn a_missing_index_behind_spoiled_records_keeps_no_log_from_opening() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::new(dir.path(), config(&[("segment.bytes", "300")]));
+    let log = bench.open();
+    for _ in 0..4 {
+        append(&log, client_batch(1, 150, NOW));
+    }
+    let paths: Vec<_> = log.segments().iter().map(|segment| segment.log_path()).collect();
+    assert!(paths.len() > 2);
+    drop(log);
+    let size = std::fs::metadata(&paths[1]).unwrap().len();
+    std::fs::write(&paths[1], vec![0; size as usize]).unwrap();
+    std::fs::remove_file(paths[2].with_extension("index")).unwrap();
+    let log = bench.open();
+    assert_eq!(log.segments().len(), 2);
+    assert_eq!(contents(&log).last().map(|(offset, _)| offset + 1), Some(log.log_end_offset()));
+}

@@ -63,10 +63,9 @@ pub(super) fn decompress(input: &[u8], out: &mut [u8]) -> Option<usize> {
 
 /// Decompresses sequences of ordinary shape from (`read`, `written`) on; returns where it stopped.
 #[inline(always)]
-fn ordinary(input: &[u8], out: &mut [u8], mut read: usize, mut written: usize) -> (usize, usize) {
-    let limit = out.len().saturating_sub(ROOM);
-    while written < limit {
-        let Some(sequence) = input.get(read..).and_then(|rest| rest.first_chunk::<SEQUENCE>()) else { break };
+fn ordinary(input: &[u8], out: &mut [u8], read: usize, mut written: usize) -> (usize, usize) {
+    let mut rest = input.get(read..).unwrap_or_default();
+    while let Some(sequence) = rest.first_chunk::<SEQUENCE>() {
         let [token, ..] = *sequence;
         #[allow(clippy::indexing_slicing)] // A byte, in a table for every byte.
         let is_short = IS_SHORT[usize::from(token)];
@@ -75,10 +74,11 @@ fn ordinary(input: &[u8], out: &mut [u8], mut read: usize, mut written: usize) -
             false => longer(sequence, out, written),
         };
         let Some((used, at)) = decompressed else { break };
-        read += used;
+        let Some(behind) = rest.get(used..) else { break };
+        rest = behind;
         written = at;
     }
-    (read, written)
+    (input.len() - rest.len(), written)
 }
 
 /// Decompresses a sequence whose token says both lengths. Returns how long it is, and where the output then ends.
@@ -88,13 +88,15 @@ fn short(sequence: &[u8; SEQUENCE], out: &mut [u8], written: usize) -> Option<(u
     let literals = usize::from(token >> 4);
     let length = MIN_MATCH + usize::from(token & 0x0f);
     let offset = usize::from(u16::from_le_bytes(*rest.get(literals..)?.first_chunk()?));
-    put::<SHORT_LITERALS>(out, written, rest.first_chunk()?)?;
+    put::<SHORT_LITERALS>(room(out, written)?, 0, rest.first_chunk()?)?;
     let at = written + literals;
     if (offset < length) | (offset > at) {
         unusual_match(out, at, offset, length)?;
     } else {
-        copy::<16>(out, at - offset, at)?;
-        copy::<2>(out, at - offset + 16, at + 16)?;
+        let (found, more) = (get::<16>(out, at - offset)?, get::<2>(out, at - offset + 16)?);
+        let room = room(out, written)?;
+        put(room, literals, &found)?;
+        put(room, literals + 16, &more)?;
     }
     Some((1 + literals + 2, at + length))
 }
@@ -114,14 +116,26 @@ fn longer(sequence: &[u8; SEQUENCE], out: &mut [u8], written: usize) -> Option<(
     let offset = usize::from(u16::from_le_bytes([low, high]));
     let more_match = usize::from(token & 0x0f == MORE);
     let length = MIN_MATCH + usize::from(token & 0x0f) + more_match * usize::from(last);
-    put::<LITERALS>(out, written, window.first_chunk()?)?;
+    put::<LITERALS>(room(out, written)?, 0, window.first_chunk()?)?;
     let at = written + literals;
     if (length > MATCH) | (offset < length) | (offset > at) {
         unusual_match(out, at, offset, length)?;
     } else {
-        copy::<MATCH>(out, at - offset, at)?;
+        let found = get::<MATCH>(out, at - offset)?;
+        put(room(out, written)?, literals, &found)?;
     }
     Some((1 + more + literals + 2 + more_match, at + length))
+}
+
+/// Where a sequence goes: one check for all that is written of it.
+#[inline(always)]
+fn room(out: &mut [u8], written: usize) -> Option<&mut [u8; ROOM]> {
+    out.get_mut(written..)?.first_chunk_mut()
+}
+
+#[inline(always)]
+fn get<const N: usize>(out: &[u8], at: usize) -> Option<[u8; N]> {
+    out.get(at..)?.first_chunk().copied()
 }
 
 #[inline(always)]
@@ -132,7 +146,7 @@ fn put<const N: usize>(out: &mut [u8], at: usize, bytes: &[u8; N]) -> Option<()>
 
 #[inline(always)]
 fn copy<const N: usize>(out: &mut [u8], from: usize, to: usize) -> Option<()> {
-    let bytes = *out.get(from..)?.first_chunk::<N>()?;
+    let bytes = get::<N>(out, from)?;
     put(out, to, &bytes)
 }
 
