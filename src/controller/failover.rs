@@ -160,6 +160,7 @@ impl ControlLoop {
         self.info("Initializing controller context");
         self.initialize_context().await?;
         self.initialize_deletions().await?;
+        self.meet_brokers().await?;
         // Brokers must know each other before they can follow what LeaderAndIsr tells them.
         self.info("Sending update metadata request");
         self.send_update_metadata_to_all(&[]);
@@ -194,10 +195,6 @@ impl ControlLoop {
         self.ctx.clear_leadership();
         self.ctx.shutting_down.clear();
         self.take_over_leadership().await?;
-        self.look_again_at_brokers().await?;
-        for broker in self.ctx.live_or_shutting_down_brokers() {
-            self.channel.add_broker(broker, &self.queue);
-        }
         self.info(&format!("Currently active brokers in the cluster: Set({})", join(self.ctx.live_ids())));
         self.info("Currently shutting brokers in the cluster: HashSet()");
         self.info(&format!("Current list of topics in the cluster: HashSet({})", join(&self.ctx.topics)));
@@ -227,17 +224,22 @@ impl ControlLoop {
         Ok(())
     }
 
-    /// To read all that took a while. Who has returned meanwhile must not be taken for who was there before.
-    async fn look_again_at_brokers(&mut self) -> ControllerResult {
+    /// Opens channels to the brokers. To read all that came before took a while, and who has returned meanwhile must not
+    /// be taken for who was there all the time.
+    async fn meet_brokers(&mut self) -> ControllerResult {
         loop {
             let brokers = self.znodes.brokers().await?;
             if self.ctx.live_or_shutting_down_brokers().eq(&brokers) {
-                return Ok(());
+                break;
             }
             self.ctx.set_live_brokers(brokers);
             self.info(&format!("Updated broker epochs cache: {}", self.broker_epochs()));
             self.take_over_leadership().await?;
         }
+        for broker in self.ctx.live_or_shutting_down_brokers() {
+            self.channel.add_broker(broker, &self.queue);
+        }
+        Ok(())
     }
 
     /// Brokers and their epochs, for the log.
