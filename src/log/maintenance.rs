@@ -170,6 +170,7 @@ impl LogManager {
     pub fn shutdown(&self) {
         tracing::info!(target: LOGGER, "Shutting down.");
         let _changing = self.changing.lock();
+        self.closed.store(true, Ordering::Release);
         std::thread::scope(|scope| {
             for dir in self.live_dirs() {
                 scope.spawn(|| self.shutdown_dir(dir));

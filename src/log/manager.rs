@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
@@ -68,6 +69,8 @@ pub struct LogManager {
     pub(super) table: RwLock<Table>,
     /// Orders creation and deletion.
     pub(super) changing: Mutex<()>,
+    /// Shut down: what is written from now on would not be covered by the mark of a clean shutdown.
+    pub(super) closed: AtomicBool,
     pub(super) to_delete: Mutex<Vec<DirDeletion>>,
     /// `num.recovery.threads.per.data.dir`, also used for closing.
     pub(super) threads_per_dir: usize,
@@ -257,6 +260,9 @@ impl LogManager {
         candidates: Vec<Arc<LogDir>>,
         is_future: bool,
     ) -> Result<Arc<PartitionLog>, LogError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(LogError::Closed(tp.clone()));
+        }
         let mut last = LogError::NoLogDir(format!("No log directories available. Tried {}", self.offline_dirs()));
         for log_dir in candidates {
             if log_dir.is_offline() {

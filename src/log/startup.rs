@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
@@ -99,6 +99,7 @@ impl LogManager {
             dirs: Vec::new(),
             table: RwLock::new(Table::default()),
             changing: Mutex::new(()),
+            closed: AtomicBool::new(false),
             to_delete: Mutex::new(Vec::new()),
             threads_per_dir: options.threads_per_dir,
         };

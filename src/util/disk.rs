@@ -66,8 +66,6 @@ pub trait DiskFile: Send + Sync + Debug {
 /// A lock on a file, held until dropped.
 pub trait FileLock: Send + Sync + Debug {}
 
-impl FileLock for File {}
-
 /// A file system.
 pub trait Disk: Send + Sync + Debug {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>>;
@@ -174,28 +172,34 @@ impl Disk for RealDisk {
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn FileLock>>> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        let lock = whole_file();
-        // A lock of the open file conflicts with the per-process locks of Java, and with itself inside one process.
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        let result = fcntl(&file, FcntlArg::F_OFD_SETLK(&lock));
-        #[cfg(not(any(target_os = "linux", target_os = "android")))]
-        let result = fcntl(&file, FcntlArg::F_SETLK(&lock));
-        match result {
-            Ok(_) => Ok(Some(Box::new(file))),
+        match set_lock(&file, nix::libc::F_WRLCK as _) {
+            Ok(_) => Ok(Some(Box::new(LockedFile(file)))),
             Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
             Err(e) => Err(e.into()),
         }
     }
 }
 
-/// An exclusive lock on the whole file.
-fn whole_file() -> nix::libc::flock {
-    nix::libc::flock {
-        l_type: nix::libc::F_WRLCK as _,
-        l_whence: nix::libc::SEEK_SET as _,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
+/// Locks the whole file, or unlocks it. A lock of the open file conflicts with the per-process locks of Java, and with
+/// itself inside one process.
+fn set_lock(file: &File, kind: nix::libc::c_short) -> nix::Result<i32> {
+    let lock = nix::libc::flock { l_type: kind, l_whence: nix::libc::SEEK_SET as _, l_start: 0, l_len: 0, l_pid: 0 };
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    return fcntl(file, FcntlArg::F_OFD_SETLK(&lock));
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    return fcntl(file, FcntlArg::F_SETLK(&lock));
+}
+
+/// A process that this one starts has the open file too, until it runs its own program: the lock must end before that.
+#[derive(Debug)]
+struct LockedFile(File);
+
+impl FileLock for LockedFile {}
+
+impl Drop for LockedFile {
+    fn drop(&mut self) {
+        // The file is closed next, which unlocks it as well.
+        let _ = set_lock(&self.0, nix::libc::F_UNLCK as _);
     }
 }
 

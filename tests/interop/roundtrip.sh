@@ -40,8 +40,7 @@ change_to() {
   wait_for_expiry
   start_broker "$1"
 }
-registered() { echo "ls /interop/brokers/ids" | java -cp /usr/share/java/zookeeper.jar org.apache.zookeeper.ZooKeeperMain -server "127.0.0.1:$zookeeper_port" 2>/dev/null | grep -q '^\[0\]'; }
-not_registered() { ! registered; }
+not_registered() { echo "ls /interop/brokers/ids" | java -cp /usr/share/java/zookeeper.jar org.apache.zookeeper.ZooKeeperMain -server "127.0.0.1:$zookeeper_port" 2>/dev/null | grep -q '^\[\]'; }
 wait_for_expiry() { eventually 60 not_registered; }
 
 produce ours

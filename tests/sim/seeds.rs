@@ -36,5 +36,7 @@ pub const FOUND: &[(u64, &str)] = &[
         56201,
         "a broker returned while a new controller read states that it then wrote, and the return was not seen again",
     ),
+    (47192, "logs made while a shutdown waited for ZooKeeper, behind the mark of a clean one, lost with the power"),
+    (61554, "the same"),
     (1282, "a follower that had to truncate was never told the high watermark again"),
 ];

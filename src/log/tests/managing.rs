@@ -50,6 +50,19 @@ fn create_restart_delete() {
     assert!(!log.dir().exists());
 }
 
+/// The mark of a clean shutdown spares the next start all recovery: nothing may be written behind it.
+#[test]
+fn no_log_is_made_after_a_clean_shutdown() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = LogManager::start(options(&[dir.path()], &Jobs::default())).unwrap();
+    let log = manager.get_or_create(&tp(0), true, None).unwrap();
+    manager.shutdown();
+    assert!(dir.path().join(dirs::CLEAN_SHUTDOWN_FILE).exists());
+    assert!(matches!(manager.get_or_create(&tp(1), true, None), Err(LogError::Closed(_))));
+    assert!(!dir.path().join("t-1").exists());
+    assert!(matches!(log.truncate_to(0, NOW), Err(LogError::Closed(_))));
+}
+
 #[test]
 fn what_kafka_has_cleaned_is_kept_until_the_partition_is_deleted() {
     let dir = tempfile::tempdir().unwrap();
