@@ -62,7 +62,8 @@ fn may_disturb(world: &World, id: i32, harm: Harm) -> bool {
     world.partitions.iter().all(|tp| {
         let isr = checker.isr(tp);
         let tainted = checker.tainted.get(tp).filter(|tainted| !tainted.is_empty());
-        if tainted.is_none() && !(loses && isr.contains(&id)) {
+        // What loses power may be about to join the in-sync set.
+        if tainted.is_none() && !loses {
             return true;
         }
         let leader = checker.leader(tp);

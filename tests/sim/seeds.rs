@@ -38,5 +38,13 @@ pub const FOUND: &[(u64, &str)] = &[
     ),
     (47192, "logs made while a shutdown waited for ZooKeeper, behind the mark of a clean one, lost with the power"),
     (61554, "the same"),
+    (
+        84595,
+        "a follower was not told the high watermark again that came with the answer to what it asked in another epoch",
+    ),
+    (
+        92814,
+        "lost power just before it joined the in-sync set, whose only member was being taken down: no fault to inject",
+    ),
     (1282, "a follower that had to truncate was never told the high watermark again"),
 ];
