@@ -6,7 +6,7 @@ mod common;
 #[path = "common/recorded.rs"]
 mod recorded;
 
-use common::Cluster;
+use common::{Cluster, PATIENCE, eventually};
 use recorded::{cases, essence, load, run};
 use regex::{Captures, Regex};
 
@@ -54,8 +54,14 @@ fn topics_and_console_tools() {
         let case = load(file);
         if file == &produce[0] {
             // They were there when the cases were recorded.
-            for topic in ["cp2 --partitions 3", "cp3"] {
-                run(&format!("kafka-topics.sh --bootstrap-server {bootstrap} --create --topic {topic}"), b"");
+            for (topic, partitions) in [("cp1", 1), ("cp2", 3), ("cp3", 1)] {
+                cluster.create_topic(topic, partitions, 1);
+                for (id, partition) in (0..3).flat_map(|id| (0..partitions).map(move |p| (id, p))) {
+                    eventually("all brokers know the leader", PATIENCE, || {
+                        let seen = cluster.partition_seen_by(id, topic, partition);
+                        seen.is_some_and(|seen| seen.leader_id.0 >= 0).then_some(())
+                    });
+                }
             }
         }
         if LEFT_OUT.iter().any(|(text, _)| case.command.contains(text) || file.to_string_lossy().ends_with(text)) {

@@ -83,6 +83,11 @@ impl std::fmt::Debug for LogManager {
 }
 
 impl LogManager {
+    /// Whether it was shut down: nothing is written any more.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
     /// The log of a partition.
     pub fn get(&self, tp: &TopicPartition) -> Option<Arc<PartitionLog>> {
         self.table.read().current.get(tp).cloned()
@@ -260,7 +265,7 @@ impl LogManager {
         candidates: Vec<Arc<LogDir>>,
         is_future: bool,
     ) -> Result<Arc<PartitionLog>, LogError> {
-        if self.closed.load(Ordering::Acquire) {
+        if self.is_closed() {
             return Err(LogError::Closed(tp.clone()));
         }
         let mut last = LogError::NoLogDir(format!("No log directories available. Tried {}", self.offline_dirs()));

@@ -110,10 +110,6 @@ impl Session {
     fn put(&mut self, item: FetchItem) {
         let key = (item.topic.clone(), item.partition);
         if let Some(cached) = self.places.get(&key).and_then(|place| self.order.get_mut(place)) {
-            if cached.item.current_leader_epoch != item.current_leader_epoch {
-                // A follower takes nothing from answers to what it asked in another epoch.
-                cached.high_watermark = -1;
-            }
             cached.item = item;
             return;
         }
@@ -345,19 +341,6 @@ mod tests {
         assert_eq!(sessions.select(&context, &[(key(0), settled)]), [true]);
         let (context, _) = sessions.open(request(id, 2, &[0]), 0).unwrap();
         assert_eq!(sessions.select(&context, &[(key(0), settled)]), [false]);
-    }
-
-    #[test]
-    fn what_was_asked_in_another_leader_epoch_is_said_again() {
-        let sessions = FetchSessions::new(10);
-        let (context, _) = sessions.open(request(0, 0, &[0]), 0).unwrap();
-        let id = context.session_id();
-        let quiet = FetchSummary { high_watermark: 5, ..FetchSummary::default() };
-        assert_eq!(sessions.select(&context, &[(key(0), quiet)]), [true]);
-        let mut later = request(id, 1, &[0]);
-        later.items[0].current_leader_epoch += 1;
-        let (context, _) = sessions.open(later, 0).unwrap();
-        assert_eq!(sessions.select(&context, &[(key(0), quiet)]), [true]);
     }
 
     #[test]

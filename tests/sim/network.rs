@@ -32,6 +32,13 @@ pub struct Server {
     pub api: Arc<Api>,
 }
 
+impl Server {
+    /// Whether it takes requests still. A broker that is taken down ends its connections before it closes its logs.
+    fn listens(&self) -> bool {
+        !self.api.replicas.log_manager().is_closed()
+    }
+}
+
 #[derive(Default)]
 pub struct Network {
     servers: Mutex<BTreeMap<i32, Server>>,
@@ -102,7 +109,9 @@ async fn connect(
     if tokio::time::timeout(options.connect_timeout, there_and_back).await.is_err() {
         return failed("timed out");
     }
-    let Some(server) = world.network.server(to) else { return failed("Connection refused") };
+    let Some(server) = world.network.server(to).filter(|server| server.listens()) else {
+        return failed("Connection refused");
+    };
     client.awake().await;
     let (near, far) = tokio::io::duplex(1 << 20);
     let (reader, writer) = tokio::io::split(far);
@@ -150,7 +159,7 @@ async fn serve(
     mut arriving: mpsc::UnboundedReceiver<Bytes>,
     answers: mpsc::UnboundedSender<Bytes>,
 ) {
-    let Server { process, api } = server;
+    let Server { process, api } = &server;
     let peer = peer();
     let mut pending: FuturesOrdered<BoxFuture<'static, Option<Frame>>> = FuturesOrdered::new();
     let mut exclusive = false;
@@ -168,6 +177,9 @@ async fn serve(
             frame = arriving.recv(), if !exclusive => {
                 let Some(frame) = frame else { return };
                 process.awake().await;
+                if !server.listens() {
+                    return;
+                }
                 world.note("handles", process.id, from, frame.len());
                 match api.handle(&peer, frame) {
                     Reply::Now(frame) => pending.push_back(Box::pin(async move { Some(frame) })),

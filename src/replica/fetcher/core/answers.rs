@@ -62,20 +62,26 @@ impl FetcherCore {
             }
             return;
         }
+        let mut passed_over = false;
         for (tp, data) in order {
-            self.on_partition(&tp, data, now_ms);
+            passed_over |= !self.on_partition(&tp, data, now_ms);
+        }
+        if passed_over {
+            // In this session the leader would not say again what it has said.
+            self.session.restart();
         }
     }
 
-    fn on_partition(&mut self, tp: &TopicPartition, data: PartitionData, now_ms: i64) {
-        let (Some(followed), Some(asked)) = (self.partitions.get(tp), self.session.asked(tp)) else { return };
+    /// False if what the leader says of the partition answers a question of before.
+    fn on_partition(&mut self, tp: &TopicPartition, data: PartitionData, now_ms: i64) -> bool {
+        let (Some(followed), Some(asked)) = (self.partitions.get(tp), self.session.asked(tp)) else { return true };
         // It may have been taken away and given again while the answer was on its way.
         let current = followed.offset == asked.fetch_offset
             && followed.leader_epoch == asked.leader_epoch
             && followed.phase == Phase::Fetching
             && followed.ready_at_ms <= now_ms;
         if !current {
-            return;
+            return false;
         }
         match ErrorCode::from_code(data.error_code) {
             ErrorCode::None if data.diverging_epoch.epoch >= 0 => {
@@ -87,6 +93,7 @@ impl FetcherCore {
             ErrorCode::OffsetOutOfRange => self.enter(tp, Phase::SeekingEnd),
             code => self.on_error(tp, code, now_ms),
         }
+        true
     }
 
     fn on_error(&mut self, tp: &TopicPartition, code: ErrorCode, now_ms: i64) {
