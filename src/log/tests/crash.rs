@@ -146,22 +146,32 @@ proptest! {
     }
 }
 
+/// Writes several segments of one batch each, and drops the log as a crash does. Their paths.
+fn unflushed_segments(bench: &Bench) -> Vec<PathBuf> {
+    let log = bench.open();
+    for _ in 0..4 {
+        append(&log, client_batch(1, 150, NOW));
+    }
+    let paths: Vec<PathBuf> = log.segments().iter().map(|segment| segment.log_path()).collect();
+    assert!(paths.len() > 2);
+    paths
+}
+
+/// The log ends with the second segment, and with what can be read.
+fn assert_ends_with_second(bench: &Bench) {
+    let log = bench.open();
+    assert_eq!(log.segments().len(), 2);
+    assert_eq!(contents(&log).last().map(|(offset, _)| offset + 1), Some(log.log_end_offset()));
+}
+
 /// A file that was rolled and not forced to the disk yet may be empty after a loss of power, with the next one there.
 #[test]
 fn nothing_follows_a_segment_that_vanished() {
     let dir = tempfile::tempdir().unwrap();
     let bench = Bench::new(dir.path(), config(&[("segment.bytes", "300")]));
-    let log = bench.open();
-    for _ in 0..4 {
-        append(&log, client_batch(1, 150, NOW));
-    }
-    let paths: Vec<_> = log.segments().iter().map(|segment| segment.log_path()).collect();
-    assert!(paths.len() > 2);
-    drop(log);
+    let paths = unflushed_segments(&bench);
     std::fs::write(&paths[1], []).unwrap();
-    let log = bench.open();
-    assert_eq!(log.segments().len(), 2);
-    assert_eq!(contents(&log).last().map(|(offset, _)| offset + 1), Some(log.log_end_offset()));
+    assert_ends_with_second(&bench);
 }
 
 /// A loss of power may spoil one unflushed file and take the index of the next one.
@@ -169,17 +179,9 @@ fn nothing_follows_a_segment_that_vanished() {
 fn a_missing_index_behind_spoiled_records_keeps_no_log_from_opening() {
     let dir = tempfile::tempdir().unwrap();
     let bench = Bench::new(dir.path(), config(&[("segment.bytes", "300")]));
-    let log = bench.open();
-    for _ in 0..4 {
-        append(&log, client_batch(1, 150, NOW));
-    }
-    let paths: Vec<_> = log.segments().iter().map(|segment| segment.log_path()).collect();
-    assert!(paths.len() > 2);
-    drop(log);
+    let paths = unflushed_segments(&bench);
     let size = std::fs::metadata(&paths[1]).unwrap().len();
     std::fs::write(&paths[1], vec![0; size as usize]).unwrap();
     std::fs::remove_file(paths[2].with_extension("index")).unwrap();
-    let log = bench.open();
-    assert_eq!(log.segments().len(), 2);
-    assert_eq!(contents(&log).last().map(|(offset, _)| offset + 1), Some(log.log_end_offset()));
+    assert_ends_with_second(&bench);
 }
