@@ -65,6 +65,12 @@ pub fn assert_same(before: &Facts, now: &Facts, when: &str) {
     assert!(changed.is_empty(), "{when}:\n{}", changed.join("\n"));
 }
 
+/// Fails with those known before that differ now. A broker that was killed had not written all it would have.
+pub fn assert_kept(before: &Facts, now: &Facts, when: &str) {
+    let known = now.iter().filter(|(key, _)| before.contains_key(*key));
+    assert_same(before, &known.map(|(key, value)| (key.clone(), value.clone())).collect(), when);
+}
+
 fn leader_wire(cluster: &Cluster, topic: &str, partition: i32) -> Wire {
     cluster.brokers[cluster.leader(topic, partition)].wire()
 }
