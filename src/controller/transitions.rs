@@ -121,7 +121,7 @@ impl ControlLoop {
         strategy: ElectionStrategy,
         results: &mut ElectionResults,
     ) -> ControllerResult<Vec<TopicPartition>> {
-        let reads = self.znodes.read_states(partitions).await;
+        let reads = self.znodes.read_states_in_office(self.ctx.fence(), partitions).await?;
         let states = partition_machine::legible_states(&self.ctx, self.me, reads, results);
         let asked = partition_machine::topics_to_ask_for_unclean(&self.ctx, &states, strategy);
         let unclean = match asked.is_empty() {
@@ -190,7 +190,7 @@ impl ControlLoop {
     ) -> ControllerResult {
         let mut remaining = replica_machine::begin_offline(&mut self.ctx, batch, replicas);
         while !remaining.is_empty() {
-            let reads = self.znodes.read_states(&remaining).await;
+            let reads = self.znodes.read_states_in_office(self.ctx.fence(), &remaining).await?;
             let mut writes = Vec::new();
             for removal in replica_machine::plan_isr_removal(&self.ctx, self.me, broker, reads) {
                 match removal {

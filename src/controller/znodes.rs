@@ -181,6 +181,21 @@ impl Znodes {
         reads.map(|(partition, read)| (partition, legible(read).map(|found| found.map(to_info)))).collect()
     }
 
+    /// The same for a controller that is about to act on them. A state that a later controller wrote makes it look
+    /// whether it is still in office: `Moved` if not.
+    pub async fn read_states_in_office(
+        &self,
+        fence: ControllerEpoch,
+        partitions: &[TopicPartition],
+    ) -> ControllerResult<Vec<StateRead>> {
+        let reads = self.read_states(partitions).await;
+        let mut infos = reads.iter().filter_map(|(_, read)| read.as_ref().ok()?.as_ref());
+        if infos.any(|info| info.controller_epoch > fence.epoch) {
+            self.store.confirm_office(fence).await?;
+        }
+        Ok(reads)
+    }
+
     /// The states there are, of these partitions, each with the id of the transaction that wrote it. Any failure to
     /// read is an error.
     pub async fn dated_states(

@@ -84,6 +84,42 @@ async fn a_controller_that_was_replaced_without_noticing_changes_nothing() {
     assert_eq!(znode(&twin, "/brokers/topics/u/partitions/0/state"), None);
 }
 
+/// What it remembers of leaders is of no use to a broker that has come back.
+#[tokio::test]
+async fn a_controller_that_was_replaced_without_noticing_tells_a_returning_broker_nothing() {
+    let twin = Twin::new();
+    let b0 = Member::start(&twin, 0).await;
+    let b1 = Member::start(&twin, 1).await;
+    b0.create_topic("t", &[&[1, 0]]).await;
+    b0.sent().await;
+    let other = twin.connect();
+    other.set_data("/controller_epoch", Bytes::from_static(b"2"), ANY_VERSION).await.unwrap();
+    let led_by_0 = Bytes::from(state_json(2, 0, 1, "0"));
+    other.set_data("/brokers/topics/t/partitions/0/state", led_by_0, ANY_VERSION).await.unwrap();
+    let registration = twin.dump()["/brokers/ids/1"].0.clone();
+    b1.die(&twin).await;
+    other.create("/brokers/ids/1", registration, CreateMode::Ephemeral).await.unwrap();
+    let sent = b0.sent().await;
+    assert!(sent.iter().all(|line| !line.contains("LISR")), "{sent:?}");
+}
+
+/// Somebody put `/controller_epoch` back: states of epochs to come are refused, and all else goes on.
+#[tokio::test]
+async fn a_state_from_the_future_does_not_end_a_term() {
+    let twin = Twin::new();
+    let b0 = Member::start(&twin, 0).await;
+    let b1 = Member::start(&twin, 1).await;
+    b0.create_topic("t", &[&[1, 0], &[1, 0]]).await;
+    b0.sent().await;
+    let future = Bytes::from(state_json(9, 1, 0, "1,0"));
+    b0.session.set_data("/brokers/topics/t/partitions/0/state", future, ANY_VERSION).await.unwrap();
+    b1.die(&twin).await;
+    b0.settle().await;
+    assert!(b0.controller.is_active());
+    assert_eq!(state(&twin, "t", 0), (state_json(9, 1, 0, "1,0"), 1));
+    assert_eq!(state(&twin, "t", 1), (state_json(1, 0, 1, "0"), 1));
+}
+
 #[tokio::test]
 async fn a_broker_resigns_when_another_is_named() {
     let twin = Twin::new();

@@ -41,6 +41,17 @@ impl Store {
         Ok(found.map(|(epoch, stat)| ControllerEpoch { epoch, zk_version: stat.version }))
     }
 
+    /// `ControllerMoved` unless the term is the last one begun.
+    pub async fn confirm_office(&self, term: ControllerEpoch) -> Result<(), StoreError> {
+        match self.controller_epoch().await? {
+            Some(last) if last != term => Err(StoreError::ControllerMoved(format!(
+                "Controller epoch {} is over, the last one begun is {}",
+                term.epoch, last.epoch
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// Tries to become the controller. `ControllerMoved` when somebody else was faster and it is not clear who.
     ///
     /// A `/controller` that names us, but belongs to another session, is left from our life before a kill: we hold the
