@@ -51,6 +51,9 @@ pub struct OpenLog<'a> {
     pub log_start_checkpoint: i64,
     /// From `recovery-point-offset-checkpoint`; 0 when it has none.
     pub recovery_point_checkpoint: i64,
+    /// From `cleaner-offset-checkpoint`: whether the log cleaner has been at this log. Then offsets may be missing
+    /// between its segments.
+    pub was_cleaned: bool,
     pub had_clean_shutdown: bool,
     /// Segments still to be recovered, for progress reports.
     pub remaining_segments: Option<&'a AtomicUsize>,
@@ -350,21 +353,31 @@ impl Loader<'_> {
                 }
                 other => other?,
             };
-            // A loss of power may leave nothing at all of a file that was rolled before it was forced to the disk. Kafka
-            // goes on, with a hole in the log. (A cleaner may empty a segment too.)
-            let vanished = segment.size() == 0 && done + 1 < unflushed.len() && !open.config.cleanup_compact;
-            if cut > 0 || vanished {
+            let later = &unflushed[done + 1..];
+            if cut > 0 || self.is_hole_behind(segment, later.first())? {
                 tracing::warn!(target: LOGGER, "[LogLoader partition={}, dir={}] Corruption found in segment {base}, truncating to offset {}", open.tp, open.log_dir.path().display(), segment.read_next_offset()?);
-                for later in &unflushed[done + 1..] {
+                for later in later {
                     self.segments.remove(&later.base_offset());
                     later.remove_files()?;
                 }
                 break;
             }
-            report(unflushed.len() - done - 1);
+            report(later.len());
         }
         report(0);
         Ok(())
+    }
+
+    /// A file that was rolled before it was forced to the disk may come out of a loss of power shorter, or empty, and
+    /// end between two batches by chance: nothing in it is wrong, but the next segment does not go on where it ends.
+    /// Kafka takes no notice. Only the cleaner leaves such holes on purpose.
+    fn is_hole_behind(&self, segment: &Segment, next: Option<&Arc<Segment>>) -> io::Result<bool> {
+        match next {
+            Some(next) if !self.open.config.cleanup_compact && !self.open.was_cleaned => {
+                Ok(segment.read_next_offset()? < next.base_offset())
+            }
+            _ => Ok(false),
+        }
     }
 }
 

@@ -286,6 +286,7 @@ impl LogManager {
                 config: self.topic_config(&tp.topic),
                 is_future,
                 log_start_checkpoint: 0,
+                was_cleaned: false,
                 recovery_point_checkpoint: 0,
                 had_clean_shutdown: true,
                 remaining_segments: None,

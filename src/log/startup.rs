@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 
-use super::checkpoint::{self, HIGH_WATERMARK_FILE, LOG_START_OFFSET_FILE, RECOVERY_POINT_FILE};
+use super::checkpoint::{self, CLEANER_OFFSET_FILE, HIGH_WATERMARK_FILE, LOG_START_OFFSET_FILE, RECOVERY_POINT_FILE};
 use super::dirs::{self, DirKind, DirLock};
 use super::error::LogError;
 use super::loader::{LogContext, OpenLog};
@@ -71,6 +71,7 @@ struct Before {
     clean: bool,
     recovery_points: HashMap<TopicPartition, i64>,
     log_starts: HashMap<TopicPartition, i64>,
+    cleaned: HashMap<TopicPartition, i64>,
     found: Vec<Found>,
 }
 
@@ -190,6 +191,7 @@ impl LogManager {
             })
         };
         let (recovery_points, log_starts) = (lenient(RECOVERY_POINT_FILE), lenient(LOG_START_OFFSET_FILE));
+        let cleaned = lenient(CLEANER_OFFSET_FILE);
         let mut found = Vec::new();
         for item in disk.list(path)?.into_iter().filter(|i| i.is_dir && !dirs::is_skipped(&i.name)) {
             match dirs::parse_dir_name(&item.name) {
@@ -197,7 +199,7 @@ impl LogManager {
                 Err(e) => return Ok(Err(e.into())),
             }
         }
-        Ok(Ok(Before { clean, recovery_points, log_starts, found }))
+        Ok(Ok(Before { clean, recovery_points, log_starts, cleaned, found }))
     }
 
     fn load_log(&self, dir: &Arc<LogDir>, found: &Found, before: &Before, now_ms: i64) -> Result<(), StartError> {
@@ -219,6 +221,7 @@ impl LogManager {
             config: self.topic_config(&found.tp.topic),
             is_future: found.kind == DirKind::Future,
             log_start_checkpoint: before.log_starts.get(&found.tp).copied().unwrap_or(0),
+            was_cleaned: before.cleaned.contains_key(&found.tp),
             recovery_point_checkpoint: before.recovery_points.get(&found.tp).copied().unwrap_or(0),
             had_clean_shutdown: before.clean,
             remaining_segments: None,

@@ -60,6 +60,7 @@ pub struct Bench {
     pub clean: bool,
     pub recovery_point: i64,
     pub log_start: i64,
+    pub was_cleaned: bool,
 }
 
 impl Bench {
@@ -72,6 +73,7 @@ impl Bench {
             clean: false,
             recovery_point: 0,
             log_start: 0,
+            was_cleaned: false,
         }
     }
 
@@ -87,6 +89,7 @@ impl Bench {
             config: Arc::clone(&self.config),
             is_future: false,
             log_start_checkpoint: self.log_start,
+            was_cleaned: self.was_cleaned,
             recovery_point_checkpoint: self.recovery_point,
             had_clean_shutdown: self.clean,
             remaining_segments: None,
