@@ -10,6 +10,7 @@ use common::workload::{Shape, Workload};
 use common::znodes::Znodes;
 use common::{Broker, Cluster, PATIENCE, eventually};
 use kafka_protocol::messages::{BrokerId, LeaderAndIsrRequest};
+use nix::sys::signal::Signal;
 
 const STALE_CONTROLLER_EPOCH: i16 = 11;
 const ELECTION_NOT_NEEDED: i16 = 84;
@@ -194,6 +195,36 @@ fn consumers_read_from_the_replica_in_their_rack() {
         assert_eq!(data.error_code, NO_ERROR);
         (data.high_watermark == 1 && !data.records.unwrap_or_default().is_empty()).then_some(())
     });
+}
+
+/// Nobody who could decide it for the broker knows that it was gone: the controller stands still meanwhile.
+#[test]
+fn a_broker_that_crashed_leaves_the_isrs_before_it_is_back() {
+    let mut cluster = Cluster::start(3, &[("zookeeper.session.timeout.ms", "20000")]);
+    if cluster.brokers[0].is_kafka() {
+        return; // Kafka trusts the ISR.
+    }
+    cluster.create_topic("t", 1, 3);
+    cluster.await_isr("t", 0, 3);
+    cluster.produce("t", 0, "before");
+    let crashed = cluster.leader("t", 0);
+    let others: Vec<usize> = cluster.replicas("t", 0).into_iter().filter(|id| *id != crashed).collect();
+    let controller = others[0];
+    cluster.make_controller(controller);
+    cluster.brokers[controller].signal(Signal::SIGSTOP);
+    cluster.kill(crashed);
+    cluster.brokers[crashed].spawn();
+    eventually("it has started", PATIENCE, || cluster.brokers[crashed].has_started().then_some(()));
+    let state: serde_json::Value =
+        serde_json::from_str(&cluster.znodes().data("/brokers/topics/t/partitions/0/state").unwrap()).unwrap();
+    assert_eq!(state["leader"], -1, "{state}");
+    assert_eq!(state["leader_epoch"], 1, "{state}");
+    assert_eq!(state["isr"], serde_json::json!(others), "{state}");
+    cluster.brokers[controller].signal(Signal::SIGCONT);
+    cluster.await_isr("t", 0, 3);
+    cluster.produce("t", 0, "after");
+    assert_eq!(cluster.values("t", 0), ["before", "after"]);
+    cluster.assert_replicas_equal("t", 0);
 }
 
 /// A controller may have been replaced without knowing it yet. A broker that has just started has no epoch of a

@@ -2,7 +2,7 @@
 //!
 //! - [`startup`]: from configuration to a serving broker; [`shutdown`]: back again.
 //! - [`settings`]: each part's configuration; [`tasks`]: what runs by the clock.
-//! - [`identity`]: cluster id, broker id and `meta.properties`.
+//! - [`identity`]: cluster id, broker id and `meta.properties`; [`unclean_return`]: what a broker does first that crashed.
 //! - the rest are small adapters between parts that do not know each other.
 //!
 //! Answers to Kafka's `Kafka` and `KafkaServer` (spec zookeeper 2).
@@ -18,6 +18,7 @@ mod settings;
 mod shutdown;
 mod startup;
 mod tasks;
+mod unclean_return;
 
 use std::path::Path;
 

@@ -14,6 +14,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::config_changes::ConfigChanges;
 use super::controller_channel::{ControllerBlocks, ControllerChannel, IsrChannel, OwnBlocks};
 use super::offsets_log::ReplicatedOffsets;
+use super::unclean_return::UncleanReturn;
 use super::{features, hooks, identity, log_dirs, settings, tasks};
 use crate::api::{Api, ApiSettings};
 use crate::client::{self, Connector};
@@ -31,7 +32,7 @@ use crate::replica::isr_manager::IsrManager;
 use crate::replica::isr_writer;
 use crate::replica::session::FetchSessions;
 use crate::replica::table::ReplicaSettings;
-use crate::topic::GROUP_METADATA_TOPIC;
+use crate::topic::{GROUP_METADATA_TOPIC, TopicPartition};
 use crate::txn::producer_ids::{BlockSource, ProducerIds};
 use crate::util::disk::{Disk, RealDisk};
 use crate::util::{blocking, clock};
@@ -108,7 +109,7 @@ impl Broker {
         // From here on the directories are locked: no other process can be this broker.
         let (on_failure, failures) = log_dirs::channel();
         let options = log_options(&config, &store, disk.clone(), identity.offline.clone(), on_failure).await?;
-        let topics = tokio::spawn(topics_to_expect(store.clone()));
+        let topics = tokio::spawn(topics_to_expect(store.clone(), id));
         let loaded = blocking::run(move || LogManager::start(options)).await;
         let logs = loaded.context("loading the logs failed")??;
         identity.write(disk.as_ref(), clock::now_ms())?;
@@ -119,13 +120,19 @@ impl Broker {
             false => features::nobody_follows(),
         };
         let metadata = Arc::new(MetadataCache::new());
-        metadata.expect(topics.await.context("reading the topics failed")?.context("cannot read the topics")?);
+        let topics = topics.await.context("reading the topics failed")?.context("cannot read the topics")?;
+        metadata.expect(topics.sizes);
 
         let limits = Arc::new(settings::listeners(&config));
         let listeners = if listens { bind(&config, &limits)? } else { Vec::new() };
         let bound: HashMap<String, u16> = listeners.iter().map(|l| (l.name.to_string(), l.address.port())).collect();
         let registration = settings::registration(&config, &bound, clock::now_ms());
         store.check_endpoints(id, &registration).await?;
+        if !logs.was_shut_down_cleanly() && store.may_register(id, &registration).await? {
+            let listener = config.inter_broker_listener();
+            let returning = UncleanReturn { id, store: &store, connector: &connector, listener };
+            returning.leave_isrs(topics.assigned).await?;
+        }
         let broker_epoch = store.register_broker(id, &registration, true).await?;
         tracing::info!(target: "kafka.zk.KafkaZkClient", "Registered broker {id} at path /brokers/ids/{id} with addresses: {}, czxid (broker epoch): {broker_epoch}",
             registration.endpoints.iter().map(|e| e.connection_string()).collect::<Vec<_>>().join(","));
@@ -377,13 +384,27 @@ fn start_replicas(
     (table.with_quotas(quotas), sender)
 }
 
-/// Which topics there are, with how many partitions. The controller does not tell of those that are being deleted.
-async fn topics_to_expect(store: Arc<Store>) -> Result<Vec<(Arc<str>, usize)>, StoreError> {
+/// The topics there will be metadata of.
+struct ExpectedTopics {
+    /// Names and numbers of partitions.
+    sizes: Vec<(Arc<str>, usize)>,
+    /// Partitions with a replica on this broker.
+    assigned: Vec<TopicPartition>,
+}
+
+/// Topics that exist and are not about to be deleted.
+async fn topics_to_expect(store: Arc<Store>, id: i32) -> Result<ExpectedTopics, StoreError> {
     let mut names = store.topics(false).await?;
     let going = store.topic_deletions(false).await?;
     names.retain(|name| !going.contains(name));
-    let topics = store.topic_assignments(&names, false).await?;
-    Ok(topics.into_iter().map(|(name, topic)| (Arc::from(name), topic.partitions.len())).collect())
+    let mut topics = ExpectedTopics { sizes: Vec::new(), assigned: Vec::new() };
+    for (name, topic) in store.topic_assignments(&names, false).await? {
+        let name: Arc<str> = Arc::from(name);
+        let ours = topic.partitions.iter().filter(|(_, assignment)| assignment.replicas.contains(&id));
+        topics.assigned.extend(ours.map(|(partition, _)| TopicPartition::new(name.clone(), *partition)));
+        topics.sizes.push((name, topic.partitions.len()));
+    }
+    Ok(topics)
 }
 
 /// Placement of groups follows the topic as it is, or as it will be created.

@@ -103,6 +103,11 @@ impl LogManager {
         self.table.read().current.values().cloned().collect()
     }
 
+    /// Whether all log dirs bore the mark of a clean shutdown when they were opened.
+    pub fn was_shut_down_cleanly(&self) -> bool {
+        self.dirs.iter().all(|dir| dir.had_clean_marker)
+    }
+
     /// All current and future logs.
     pub fn all_logs(&self) -> Vec<Arc<PartitionLog>> {
         let table = self.table.read();

@@ -127,6 +127,14 @@ impl Store {
         }
     }
 
+    /// Whether nobody alive is registered under our id, as far as one can see: [`Store::register_broker`] with
+    /// `takeover` is going to succeed.
+    pub async fn may_register(&self, id: i32, registration: &BrokerRegistration) -> Result<bool, StoreError> {
+        let found = self.read(&paths::broker(id), false).await?;
+        let session = self.zk.session_id();
+        Ok(found.is_none_or(|(data, stat)| stat.ephemeral_owner == session || is_predecessor(&data, registration)))
+    }
+
     fn registered(&self, stat: Stat) -> i64 {
         self.registered_session.store(stat.ephemeral_owner, Ordering::Release);
         stat.czxid

@@ -1,0 +1,137 @@
+//! A broker that was not shut down cleanly may have lost the end of its logs. Before it registers again it leaves every
+//! ISR that has another member who is well, and gives up its leaderships there; it comes back as any follower does.
+//!
+//! A controller that sees the broker go does the same. But one that is about to be replaced may write states without
+//! knowing that the broker has been away, and then nothing in ZooKeeper tells its successor. KIP-966 gives unclean
+//! shutdowns the same meaning; Kafka 3.7 trusts the ISR. Runs once, before the registration; every write is conditional
+//! on the state that was read.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+
+use crate::client::{Connector, Options};
+use crate::topic::TopicPartition;
+use crate::zk::json::{BrokerRegistration, PartitionState};
+use crate::zk::store::{Store, StoreError};
+
+const LOGGER: &str = "kafka.server.KafkaServer";
+const NO_LEADER: i32 = -1;
+/// How long another member has to answer that it is well.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Writes under way at once.
+const PIPELINE: usize = 64;
+
+/// The broker that returns.
+pub struct UncleanReturn<'a> {
+    pub id: i32,
+    pub store: &'a Store,
+    pub connector: &'a Connector,
+    /// `inter.broker.listener.name`
+    pub listener: &'a str,
+}
+
+impl UncleanReturn<'_> {
+    /// Leaves the ISRs of these partitions, where that is safe; the number of those it left.
+    pub async fn leave_isrs(&self, assigned: Vec<TopicPartition>) -> Result<usize, StoreError> {
+        let mut well: Option<BTreeSet<i32>> = None;
+        let mut remaining = assigned;
+        let mut left = 0;
+        while !remaining.is_empty() {
+            let mut shared = self.store.partition_states(&remaining).await?;
+            shared.retain(|_, found| found.state.isr.len() > 1 && found.state.isr.contains(&self.id));
+            let others: BTreeSet<i32> = shared.values().flat_map(|found| found.state.isr.iter().copied()).collect();
+            let well = match &mut well {
+                Some(well) => &*well,
+                unknown => &*unknown.insert(self.who_is_well(&others).await?),
+            };
+            let states = shared.into_iter().filter_map(|(partition, found)| {
+                Some((partition, without(self.id, &found.state, well)?, found.version))
+            });
+            let writes = states.map(|(partition, state, version)| async move {
+                let written = self.store.write_isr(&partition, &state, version).await;
+                (partition, written)
+            });
+            remaining = Vec::new();
+            for (partition, written) in stream::iter(writes).buffered(PIPELINE).collect::<Vec<_>>().await {
+                match written {
+                    Ok(_) => left += 1,
+                    Err(error) if error.is_bad_version() => remaining.push(partition),
+                    Err(error) if error.is_no_node() => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        if left > 0 {
+            tracing::info!(
+                target: LOGGER,
+                "[KafkaServer id={}] was not shut down cleanly, and has left the ISRs of {left} partitions to those in sync who are well",
+                self.id
+            );
+        }
+        Ok(left)
+    }
+
+    /// Those of these brokers that answer on the inter-broker listener.
+    async fn who_is_well(&self, ids: &BTreeSet<i32>) -> Result<BTreeSet<i32>, StoreError> {
+        let registered = self.store.brokers(false, false).await?;
+        let others = registered.into_iter().filter(|(id, _)| *id != self.id && ids.contains(id));
+        let asked = others.map(|(id, broker)| async move {
+            let answers = tokio::time::timeout(PATIENCE, self.answers(&broker.registration)).await;
+            answers.unwrap_or(false).then_some(id)
+        });
+        Ok(futures::future::join_all(asked).await.into_iter().flatten().collect())
+    }
+
+    async fn answers(&self, broker: &BrokerRegistration) -> bool {
+        let Some(endpoint) = broker.endpoints.iter().find(|endpoint| endpoint.listener == self.listener) else {
+            return false;
+        };
+        let Ok(port) = u16::try_from(endpoint.port) else { return false };
+        let options = Options::new(&self.id.to_string(), PATIENCE);
+        match (self.connector)(endpoint.host.clone(), port, options).await {
+            Ok(connection) => connection.negotiate().await.is_ok(),
+            Err(_) => false,
+        }
+    }
+}
+
+/// The state without the broker in its ISR; `None` if it must stay, since nobody else in it is well.
+fn without(id: i32, state: &PartitionState, well: &BTreeSet<i32>) -> Option<PartitionState> {
+    if !state.isr.iter().any(|member| *member != id && well.contains(member)) {
+        return None;
+    }
+    let mut left = state.clone();
+    left.isr.retain(|member| *member != id);
+    left.leader_epoch += 1;
+    if left.leader == id {
+        left.leader = NO_LEADER;
+    }
+    Some(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(leader: i32, leader_epoch: i32, isr: &[i32]) -> PartitionState {
+        PartitionState { leader, leader_epoch, isr: isr.to_vec(), controller_epoch: 4, leader_recovery_state: 0 }
+    }
+
+    #[test]
+    fn a_leader_leaves_the_office_vacant() {
+        assert_eq!(without(1, &state(1, 5, &[1, 2, 3]), &[2].into()), Some(state(-1, 6, &[2, 3])));
+    }
+
+    #[test]
+    fn a_follower_leaves_the_leader_alone() {
+        assert_eq!(without(1, &state(2, 5, &[1, 2]), &[2, 3].into()), Some(state(2, 6, &[2])));
+    }
+
+    #[test]
+    fn nobody_leaves_an_isr_to_those_who_do_not_answer() {
+        assert_eq!(without(1, &state(1, 5, &[1, 2]), &[3].into()), None);
+        assert_eq!(without(1, &state(1, 5, &[1]), &[1, 2].into()), None);
+    }
+}
