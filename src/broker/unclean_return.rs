@@ -6,7 +6,7 @@
 //! shutdowns the same meaning; Kafka 3.7 trusts the ISR. Runs once, before the registration; every write is conditional
 //! on the state that was read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
@@ -14,7 +14,7 @@ use futures::{StreamExt, stream};
 use crate::client::{Connector, Options};
 use crate::topic::TopicPartition;
 use crate::zk::json::{BrokerRegistration, PartitionState};
-use crate::zk::store::{Store, StoreError};
+use crate::zk::store::{RegisteredBroker, Store, StoreError, VersionedState};
 
 const LOGGER: &str = "kafka.server.KafkaServer";
 const NO_LEADER: i32 = -1;
@@ -22,6 +22,14 @@ const NO_LEADER: i32 = -1;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Writes under way at once.
 const PIPELINE: usize = 64;
+
+/// Another registered broker.
+#[derive(Clone, Copy, Debug)]
+struct Other {
+    epoch: i64,
+    /// It answers on the inter-broker listener.
+    is_well: bool,
+}
 
 /// The broker that returns.
 pub struct UncleanReturn<'a> {
@@ -35,20 +43,17 @@ pub struct UncleanReturn<'a> {
 impl UncleanReturn<'_> {
     /// Leaves the ISRs of these partitions, where that is safe; the number of those it left.
     pub async fn leave_isrs(&self, assigned: Vec<TopicPartition>) -> Result<usize, StoreError> {
-        let mut well: Option<BTreeSet<i32>> = None;
+        let mut answers = BTreeMap::new();
         let mut remaining = assigned;
         let mut left = 0;
         while !remaining.is_empty() {
             let mut shared = self.store.partition_states(&remaining).await?;
             shared.retain(|_, found| found.state.isr.len() > 1 && found.state.isr.contains(&self.id));
-            let others: BTreeSet<i32> = shared.values().flat_map(|found| found.state.isr.iter().copied()).collect();
-            let well = match &mut well {
-                Some(well) => &*well,
-                unknown => &*unknown.insert(self.who_is_well(&others).await?),
-            };
-            let states = shared.into_iter().filter_map(|(partition, found)| {
-                Some((partition, without(self.id, &found.state, well)?, found.version))
-            });
+            let members = shared.values().flat_map(|found| found.state.isr.iter().copied()).collect();
+            let others = self.others(&members, &mut answers).await?;
+            let states = shared
+                .into_iter()
+                .filter_map(|(partition, found)| Some((partition, without(self.id, &found, &others)?, found.version)));
             let writes = states.map(|(partition, state, version)| async move {
                 let written = self.store.write_isr(&partition, &state, version).await;
                 (partition, written)
@@ -73,15 +78,23 @@ impl UncleanReturn<'_> {
         Ok(left)
     }
 
-    /// Those of these brokers that answer on the inter-broker listener.
-    async fn who_is_well(&self, ids: &BTreeSet<i32>) -> Result<BTreeSet<i32>, StoreError> {
-        let registered = self.store.brokers(false, false).await?;
-        let others = registered.into_iter().filter(|(id, _)| *id != self.id && ids.contains(id));
-        let asked = others.map(|(id, broker)| async move {
+    /// The other ones of these brokers. Each is asked once how it is.
+    async fn others(
+        &self,
+        ids: &BTreeSet<i32>,
+        answers: &mut BTreeMap<i32, bool>,
+    ) -> Result<BTreeMap<i32, Other>, StoreError> {
+        let mut others = self.store.brokers(false, false).await?;
+        others.retain(|id, _| *id != self.id && ids.contains(id));
+        let asked = others.iter().filter(|(id, _)| !answers.contains_key(id)).map(|(id, broker)| async move {
             let answers = tokio::time::timeout(PATIENCE, self.answers(&broker.registration)).await;
-            answers.unwrap_or(false).then_some(id)
+            (*id, answers.unwrap_or(false))
         });
-        Ok(futures::future::join_all(asked).await.into_iter().flatten().collect())
+        answers.extend(futures::future::join_all(asked).await);
+        let other = |(id, broker): (i32, RegisteredBroker)| {
+            (id, Other { epoch: broker.epoch, is_well: answers.get(&id) == Some(&true) })
+        };
+        Ok(others.into_iter().map(other).collect())
     }
 
     async fn answers(&self, broker: &BrokerRegistration) -> bool {
@@ -97,9 +110,12 @@ impl UncleanReturn<'_> {
     }
 }
 
-/// The state without the broker in its ISR; `None` if it must stay, since nobody else in it is well.
-fn without(id: i32, state: &PartitionState, well: &BTreeSet<i32>) -> Option<PartitionState> {
-    if !state.isr.iter().any(|member| *member != id && well.contains(member)) {
+/// The state without the broker in its ISR. `None` if it must stay: nobody else in it is well; or another has returned
+/// since the state was written, which would be forgotten with the next write.
+fn without(id: i32, found: &VersionedState, others: &BTreeMap<i32, Other>) -> Option<PartitionState> {
+    let state = &found.state;
+    let rest = || state.isr.iter().filter_map(|member| others.get(member));
+    if !rest().any(|other| other.is_well) || rest().any(|other| other.epoch > found.written) {
         return None;
     }
     let mut left = state.clone();
@@ -119,19 +135,30 @@ mod tests {
         PartitionState { leader, leader_epoch, isr: isr.to_vec(), controller_epoch: 4, leader_recovery_state: 0 }
     }
 
+    /// The state written by transaction 100, without broker 1.
+    fn left(state: PartitionState, others: &[(i32, i64, bool)]) -> Option<PartitionState> {
+        let others = others.iter().map(|(id, epoch, is_well)| (*id, Other { epoch: *epoch, is_well: *is_well }));
+        without(1, &VersionedState { state, version: 7, written: 100 }, &others.collect())
+    }
+
     #[test]
     fn a_leader_leaves_the_office_vacant() {
-        assert_eq!(without(1, &state(1, 5, &[1, 2, 3]), &[2].into()), Some(state(-1, 6, &[2, 3])));
+        assert_eq!(left(state(1, 5, &[1, 2, 3]), &[(2, 50, true), (3, 60, false)]), Some(state(-1, 6, &[2, 3])));
     }
 
     #[test]
     fn a_follower_leaves_the_leader_alone() {
-        assert_eq!(without(1, &state(2, 5, &[1, 2]), &[2, 3].into()), Some(state(2, 6, &[2])));
+        assert_eq!(left(state(2, 5, &[1, 2]), &[(2, 50, true), (3, 60, true)]), Some(state(2, 6, &[2])));
     }
 
     #[test]
     fn nobody_leaves_an_isr_to_those_who_do_not_answer() {
-        assert_eq!(without(1, &state(1, 5, &[1, 2]), &[3].into()), None);
-        assert_eq!(without(1, &state(1, 5, &[1]), &[1, 2].into()), None);
+        assert_eq!(left(state(1, 5, &[1, 2]), &[(2, 50, false), (3, 50, true)]), None);
+        assert_eq!(left(state(1, 5, &[1]), &[(2, 50, true)]), None);
+    }
+
+    #[test]
+    fn nobody_hides_that_another_has_returned() {
+        assert_eq!(left(state(1, 5, &[1, 2, 3]), &[(2, 50, true), (3, 101, false)]), None);
     }
 }

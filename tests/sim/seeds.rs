@@ -46,5 +46,15 @@ pub const FOUND: &[(u64, &str)] = &[
         92814,
         "lost power just before it joined the in-sync set, whose only member was being taken down: no fault to inject",
     ),
+    (
+        86140,
+        "a controller's last write hid the return of a broker that it had not heard of yet: it led on, without what it lost",
+    ),
+    (144798, "a loss of power cut a segment between two batches: the replica went on behind the hole"),
+    (
+        198611,
+        "a controller that read its successor's states told a broker that had returned to lead: one epoch, two leaders",
+    ),
+    (240831, "what a broker wrote that left the in-sync set hid the return of another"),
     (1282, "a follower that had to truncate was never told the high watermark again"),
 ];
