@@ -47,9 +47,8 @@ impl UncleanReturn<'_> {
         let mut remaining = assigned;
         let mut left = 0;
         while !remaining.is_empty() {
-            let mut shared = self.store.partition_states(&remaining).await?;
-            shared.retain(|_, found| found.state.isr.len() > 1 && found.state.isr.contains(&self.id));
-            let members = shared.values().flat_map(|found| found.state.isr.iter().copied()).collect();
+            let shared = self.shared_isrs(&remaining).await?;
+            let members = shared.iter().flat_map(|(_, found)| found.state.isr.iter().copied()).collect();
             let others = self.others(&members, &mut answers).await?;
             let states = shared
                 .into_iter()
@@ -63,8 +62,8 @@ impl UncleanReturn<'_> {
                 match written {
                     Ok(_) => left += 1,
                     Err(error) if error.is_bad_version() => remaining.push(partition),
-                    Err(error) if error.is_no_node() => {}
-                    Err(error) => return Err(error),
+                    Err(error) if error.concerns_all() => return Err(error),
+                    Err(error) => tracing::warn!(target: LOGGER, "Cannot leave the ISR of {partition}: {error}"),
                 }
             }
         }
@@ -76,6 +75,25 @@ impl UncleanReturn<'_> {
             );
         }
         Ok(left)
+    }
+
+    /// The states that name this broker and others in sync.
+    async fn shared_isrs(
+        &self,
+        partitions: &[TopicPartition],
+    ) -> Result<Vec<(TopicPartition, VersionedState)>, StoreError> {
+        let mut shared = Vec::new();
+        for (partition, read) in self.store.read_partition_states(partitions).await {
+            match read {
+                Ok(Some(found)) if found.state.isr.len() > 1 && found.state.isr.contains(&self.id) => {
+                    shared.push((partition, found));
+                }
+                Ok(_) => {}
+                Err(error) if error.concerns_all() => return Err(error),
+                Err(error) => tracing::warn!(target: LOGGER, "Cannot tell the ISR of {partition}: {error}"),
+            }
+        }
+        Ok(shared)
     }
 
     /// The other ones of these brokers. Each is asked once how it is.
