@@ -29,6 +29,7 @@ mod place;
 mod ports;
 #[allow(dead_code)]
 mod report;
+mod turns;
 #[path = "../common/wire.rs"]
 #[allow(dead_code)]
 mod wire;
@@ -62,7 +63,7 @@ const PARTITIONS_OF_A_TOPIC: usize = 100;
 fn main() {
     let options = Options::parse(Options { megabytes: 500, ..Options::default() });
     let measure = |kind: Kind| {
-        let mut figures = Figures::default();
+        let mut figures = Figures::new(kind);
         if options.runs("produce") || options.runs("latency") {
             let mut fleet = Fleet::start(kind, options.dir.as_deref());
             if options.runs("produce") {
@@ -82,7 +83,8 @@ fn main() {
         }
         figures
     };
-    report::judge(&options, measure);
+    // One cluster at a time: a figure is a matter of minutes, and of many processes.
+    report::judge(&options, |kind, turns| turns.take(kind, || measure(kind)));
 }
 
 /// Batches of 1 MiB with acks=all to three leaders; as often for nothing as it is then measured.

@@ -1,7 +1,7 @@
 //! Measures the broker against a real Kafka 3.7.2: `cargo bench --bench broker [-- OPTIONS] [PHASE...]`.
 //!
-//! Starts Apache ZooKeeper, then our broker, then Kafka, each on the same server.properties, and drives both with the
-//! same native load of requests encoded beforehand. What counts is the broker's processor time as the kernel accounts
+//! Starts Apache ZooKeeper, our broker and Kafka, each on the same server.properties, and drives both with the same
+//! native load of requests encoded beforehand, one after the other: repetition by repetition where there are many. What counts is the broker's processor time as the kernel accounts
 //! it (utime and stime of /proc/PID/stat, all threads), which other work on the machine disturbs least. Every measured
 //! part is preceded by as much load unmeasured, which a Java virtual machine needs to compile.
 //!
@@ -28,6 +28,7 @@ mod place;
 #[path = "../common/ports.rs"]
 mod ports;
 mod report;
+mod turns;
 #[path = "../common/wire.rs"]
 #[allow(dead_code)]
 mod wire;
@@ -44,6 +45,7 @@ use encode::{Batch, Codec};
 use load::{Fetch, Produce};
 use options::Options;
 use report::{Figures, Target};
+use turns::Turns;
 
 const GB: f64 = 1e9;
 /// Targets of issue 3.
@@ -54,19 +56,19 @@ const SMALL: Target = Target::Ratio(0.35);
 fn main() {
     let options = Options::parse(Options::default());
     let zookeeper = zookeeper::ZooKeeperServer::start();
-    let measure = |kind: Kind| {
+    let measure = |kind: Kind, turns: &Turns| {
         let dir = match &options.dir {
             Some(dir) => tempfile::tempdir_in(dir),
             None => tempfile::tempdir(),
         };
         let dir = dir.expect("a temporary directory");
-        let mut figures = Figures::default();
+        let mut figures = Figures::new(kind);
         if options.runs("start") {
-            first_starts(kind, dir.path(), &zookeeper.connect(), &mut figures);
+            turns.take(kind, || first_starts(kind, dir.path(), &zookeeper.connect(), &mut figures));
         }
         let connect = format!("{}/{kind:?}", zookeeper.connect());
         let broker = Broker::new(kind, dir.path(), &connect, ports::free_port());
-        Bench { broker, topics: 0, figures }.run(&options)
+        Bench { broker, turns, topics: 0, figures }.run(&options)
     };
     report::judge(&options, measure);
 }
@@ -88,18 +90,22 @@ fn first_starts(kind: Kind, dir: &Path, zookeeper: &str, figures: &mut Figures) 
     figures.add("first start ever: exec to serving", "ms", Target::Most(100.0), starts.collect());
 }
 
-struct Bench {
+struct Bench<'a> {
     broker: Broker,
+    turns: &'a Turns,
     topics: usize,
     figures: Figures,
 }
 
-impl Bench {
+impl Bench<'_> {
     fn run(mut self, options: &Options) -> Figures {
-        self.broker.start();
-        if options.runs("start") {
-            self.start();
-        }
+        let (turns, kind) = (self.turns, self.broker.kind);
+        turns.take(kind, || {
+            self.broker.start();
+            if options.runs("start") {
+                self.start();
+            }
+        });
         if options.runs("produce") {
             self.produce(options);
         }
@@ -109,13 +115,15 @@ impl Bench {
         if options.runs("small") {
             self.small(options);
         }
-        if options.runs("latency") {
-            self.latency();
-        }
-        if options.runs("memory") {
-            self.memory(options);
-        }
-        self.broker.stop();
+        turns.take(kind, || {
+            if options.runs("latency") {
+                self.latency();
+            }
+            if options.runs("memory") {
+                self.memory(options);
+            }
+            self.broker.stop();
+        });
         self.figures
     }
 
@@ -149,9 +157,10 @@ impl Bench {
     }
 
     /// The same as often for nothing as it is then measured.
-    fn warm_and_measure<T>(&mut self, times: usize, mut once: impl FnMut(&mut Bench) -> T) -> Vec<T> {
-        (0..times).for_each(|_| drop(once(self)));
-        (0..times).map(|_| once(self)).collect()
+    fn warm_and_measure<T>(&mut self, times: usize, mut once: impl FnMut(&mut Self) -> T) -> Vec<T> {
+        let turns = self.turns;
+        let mut runs: Vec<T> = (0..2 * times).map(|_| turns.take(self.broker.kind, || once(self))).collect();
+        runs.split_off(times)
     }
 
     /// One repetition in a topic of its own, which is deleted afterwards. CPU and wall seconds.
@@ -189,7 +198,7 @@ impl Bench {
         let requests = (options.megabytes * 1_000_000 / batch.bytes.len()).next_multiple_of(2);
         let topic = self.topic(2, &[]);
         let fill = Produce { topic: topic.clone(), acks: 1, connections: 2, window: 4, requests };
-        load::produce(self.broker.port, &fill, &batch);
+        self.turns.take(self.broker.kind, || load::produce(self.broker.port, &fill, &batch));
         for (label, partition_max_bytes) in [("1 MiB", 1 << 20), ("16 MiB", 16 << 20)] {
             let load = Fetch {
                 topic: topic.clone(),

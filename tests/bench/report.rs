@@ -2,6 +2,7 @@
 
 use crate::broker::{self, Kind};
 use crate::options::Options;
+use crate::turns::Turns;
 
 /// What a figure is held to.
 #[derive(Clone, Copy, Debug)]
@@ -49,36 +50,46 @@ fn number(value: f64) -> String {
 }
 
 /// The figures of one broker, in the order they were taken.
-#[derive(Default)]
-pub struct Figures(Vec<Figure>);
+pub struct Figures {
+    kind: Kind,
+    taken: Vec<Figure>,
+}
 
 impl Figures {
+    pub fn new(kind: Kind) -> Figures {
+        Figures { kind, taken: Vec::new() }
+    }
+
     pub fn add(&mut self, name: impl Into<String>, unit: &'static str, target: Target, samples: Vec<f64>) {
         let figure = Figure { name: name.into(), unit, target, samples };
-        println!("  {:<52} {:>30} {}", figure.name, figure.show(), figure.unit);
-        self.0.push(figure);
+        let kind = format!("{:?}", self.kind);
+        println!("{kind:<6} {:<52} {:>30} {}", figure.name, figure.show(), figure.unit);
+        self.taken.push(figure);
     }
 
     fn find(&self, name: &str) -> Option<&Figure> {
-        self.0.iter().find(|f| f.name == name)
+        self.taken.iter().find(|f| f.name == name)
     }
 }
 
-/// Measures ours, and then a Kafka if there is one, as far as the options want it; prints both side by side. Exits with
-/// 1 when a target is missed.
-pub fn judge(options: &Options, measure: impl Fn(Kind) -> Figures) {
-    let figures = |kind: Kind| {
-        if !options.measures(kind) {
-            return Figures::default();
-        }
-        if kind == Kind::Kafka && !broker::has_kafka() {
-            println!("No Kafka to compare with: see the top of tests/bench/compare.rs");
-            return Figures::default();
-        }
-        println!("{kind:?}");
-        measure(kind)
+/// Measures ours, and a Kafka if there is one, as far as the options want it; prints both side by side. Each has a
+/// thread, which does nothing but in its turns. Exits with 1 when a target is missed.
+pub fn judge(options: &Options, measure: impl Fn(Kind, &Turns) -> Figures + Sync) {
+    let kafka = broker::has_kafka();
+    if options.measures(Kind::Kafka) && !kafka {
+        println!("No Kafka to compare with: see the top of tests/bench/compare.rs");
+    }
+    let all = [Kind::Ottla, Kind::Kafka].into_iter();
+    let turns = Turns::new(all.filter(|kind| options.measures(*kind) && (kafka || *kind == Kind::Ottla)).collect());
+    let figures = |kind: Kind| match turns.has(kind) {
+        true => measure(kind, &turns),
+        false => Figures::new(kind),
     };
-    let missed = compare(&figures(Kind::Ottla), &figures(Kind::Kafka));
+    let (ours, theirs) = std::thread::scope(|scope| {
+        let theirs = scope.spawn(|| figures(Kind::Kafka));
+        (figures(Kind::Ottla), theirs.join().expect("Kafka's figures"))
+    });
+    let missed = compare(&ours, &theirs);
     if missed > 0 {
         println!("\n{missed} targets missed");
         std::process::exit(1);
@@ -87,12 +98,12 @@ pub fn judge(options: &Options, measure: impl Fn(Kind) -> Figures) {
 
 /// Prints both side by side: medians, with the range of the repetitions. Returns how many targets are missed.
 fn compare(ours: &Figures, kafka: &Figures) -> usize {
-    if ours.0.is_empty() {
+    if ours.taken.is_empty() {
         return 0; // Kafka was measured alone.
     }
     println!("\n{:<52} {:>30} {:>30} {:>7}  target", "figure, median (least..most)", "ottla", "Kafka 3.7.2", "ratio");
     let mut missed = 0;
-    for figure in &ours.0 {
+    for figure in &ours.taken {
         let theirs = kafka.find(&figure.name);
         let ratio = theirs.map(|k| figure.median() / k.median());
         let met = match figure.target {
