@@ -56,19 +56,28 @@ impl ControlLoop {
             return Ok(Vec::new());
         }
         let admitted = partition_machine::admit(&self.ctx, self.me, partitions, PartitionState::Online);
-        let (new, known): (Vec<_>, Vec<_>) =
+        let (new, mut known): (Vec<_>, Vec<_>) =
             admitted.into_iter().partition(|p| self.ctx.partition_state(p) == PartitionState::New);
         let mut batch = RequestBatch::new();
-        self.initialize(&mut batch, &new).await?;
+        let existing = self.initialize(&mut batch, &new).await?;
+        self.mark_partitions(&existing, PartitionState::Offline);
+        known.extend(existing);
         let results = self.elect_leaders(&mut batch, known, strategy).await?;
         self.send(batch);
         Ok(results)
     }
 
-    async fn initialize(&mut self, batch: &mut RequestBatch, partitions: &[TopicPartition]) -> ControllerResult {
+    /// Gives new partitions their first state. Answers those that have one: when our own first attempt lost its answer,
+    /// and a broker that crashed has left the ISR since. Kafka's controller leaves them without a leader.
+    async fn initialize(
+        &mut self,
+        batch: &mut RequestBatch,
+        partitions: &[TopicPartition],
+    ) -> ControllerResult<Vec<TopicPartition>> {
         let planned = partition_machine::plan_initialization(&self.ctx, self.me, partitions);
+        let mut existing = Vec::new();
         if planned.is_empty() {
-            return Ok(());
+            return Ok(existing);
         }
         let created = self.znodes.create_states(self.ctx.fence(), planned).await?;
         for (partition, state, result) in created {
@@ -77,10 +86,13 @@ impl ControlLoop {
                 Err(error) => {
                     let (from, to) = (PartitionState::New, PartitionState::Online);
                     partition_machine::log_failed(&self.ctx, self.me, &partition, from, to, &error);
+                    if error.is_node_exists() {
+                        existing.push(partition);
+                    }
                 }
             }
         }
-        Ok(())
+        Ok(existing)
     }
 
     async fn elect_leaders(

@@ -52,7 +52,8 @@ enum Harm {
 /// Whether all that was acknowledged survives the harm to the broker.
 ///
 /// Where a replica lost something, another must be intact, in sync and alive; and the leader must not be absent, for then
-/// it could still drop that other one from the in-sync set, and end its own session after that.
+/// it could still drop that other one from the in-sync set, and end its own session after that. If it is the leader that
+/// lost something, its last requests may drop any other one: then all that are in sync must live.
 fn may_disturb(world: &World, id: i32, harm: Harm) -> bool {
     let loses = harm == Harm::PowerLoss;
     if loses && world.nodes.lock().values().any(|node| node.platter.has_fuse()) {
@@ -73,7 +74,11 @@ fn may_disturb(world: &World, id: i32, harm: Harm) -> bool {
         };
         let among = |set: Option<&BTreeSet<i32>>, id: &i32| set.is_some_and(|set| set.contains(id));
         let intact = |other: &i32| *other != id && !among(tainted, other) && !among(checker.unvetted.get(tp), other);
-        !leader_is_absent && isr.iter().any(|other| intact(other) && lives(world, *other))
+        let has_last_words = loses && leader == id || among(tainted, &leader);
+        let may_be_dropped = |other: &&i32| has_last_words && **other != leader;
+        !leader_is_absent
+            && isr.iter().filter(may_be_dropped).all(|other| *other != id && lives(world, *other))
+            && isr.iter().any(|other| intact(other) && lives(world, *other))
     })
 }
 

@@ -55,6 +55,12 @@ pub const FOUND: &[(u64, &str)] = &[
         198611,
         "a controller that read its successor's states told a broker that had returned to lead: one epoch, two leaders",
     ),
+    (52163, "the answer to the creation of a state was lost, a broker that crashed left the ISR: no leader, ever"),
+    (40986, "the same"),
+    (
+        83106,
+        "a leader lost power with a request under way that left one in sync, who lost its session: no fault to inject",
+    ),
     (240831, "what a broker wrote that left the in-sync set hid the return of another"),
     (1282, "a follower that had to truncate was never told the high watermark again"),
 ];

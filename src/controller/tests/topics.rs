@@ -3,7 +3,7 @@
 use super::super::testing::{Member, partitions, state, state_json, znode};
 use crate::zk::json::TopicZnode;
 use crate::zk::twin::Twin;
-use crate::zk::{Zk, paths};
+use crate::zk::{CreateMode, Op, Zk, paths};
 
 #[tokio::test]
 async fn one_broker_from_nothing() {
@@ -50,6 +50,29 @@ async fn a_new_topic_gets_its_states_and_is_told() {
             format!("2 {umr}"),
         ]
     );
+}
+
+/// The controller's own creation, whose answer was lost, and then a broker that crashed and has left the ISR.
+#[tokio::test]
+async fn a_first_state_that_is_there_already_is_gone_on_from() {
+    let twin = Twin::new();
+    let b0 = Member::start(&twin, 0).await;
+    let _b1 = Member::start(&twin, 1).await;
+    b0.sent().await;
+    let topic = TopicZnode { partitions: partitions(&[&[1, 0]]), topic_id: Some(crate::topic::random_id()) };
+    let vacant = bytes::Bytes::from(state_json(1, -1, 1, "0"));
+    let create = |path: &str, data: bytes::Bytes| Op::create(path, data, CreateMode::Persistent);
+    let ops = vec![
+        create("/brokers/topics/t", topic.encode()),
+        create("/brokers/topics/t/partitions", bytes::Bytes::new()),
+        create("/brokers/topics/t/partitions/0", bytes::Bytes::new()),
+        create("/brokers/topics/t/partitions/0/state", vacant),
+    ];
+    twin.connect().multi(ops).await.unwrap();
+    let sent = b0.sent().await;
+    assert_eq!(state(&twin, "t", 0), (state_json(1, 0, 2, "0"), 1));
+    let told = "t-0[leader=0 epoch=2 isr=0 version=1 replicas=1,0]";
+    assert_eq!(sent[..2], [format!("0 LISR {told}"), format!("1 LISR {told}")]);
 }
 
 #[tokio::test]
