@@ -12,12 +12,12 @@ use std::time::Duration;
 use futures::{StreamExt, stream};
 
 use crate::client::{Connector, Options};
+use crate::controller::assignment::NO_LEADER;
 use crate::topic::TopicPartition;
 use crate::zk::json::{BrokerRegistration, PartitionState};
 use crate::zk::store::{RegisteredBroker, Store, StoreError, VersionedState};
 
 const LOGGER: &str = "kafka.server.KafkaServer";
-const NO_LEADER: i32 = -1;
 /// How long another member has to answer that it is well.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Writes under way at once.
@@ -48,6 +48,9 @@ impl UncleanReturn<'_> {
         let mut left = 0;
         while !remaining.is_empty() {
             let shared = self.shared_isrs(&remaining).await?;
+            if shared.is_empty() {
+                break;
+            }
             let members = shared.iter().flat_map(|(_, found)| found.state.isr.iter().copied()).collect();
             let others = self.others(&members, &mut answers).await?;
             let states = shared

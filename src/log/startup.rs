@@ -71,7 +71,8 @@ struct Before {
     clean: bool,
     recovery_points: HashMap<TopicPartition, i64>,
     log_starts: HashMap<TopicPartition, i64>,
-    cleaned: HashMap<TopicPartition, i64>,
+    /// `None`: the file makes no sense, and any log may have been cleaned.
+    cleaned: Option<HashMap<TopicPartition, i64>>,
     found: Vec<Found>,
 }
 
@@ -191,7 +192,9 @@ impl LogManager {
             })
         };
         let (recovery_points, log_starts) = (lenient(RECOVERY_POINT_FILE), lenient(LOG_START_OFFSET_FILE));
-        let cleaned = lenient(CLEANER_OFFSET_FILE);
+        let cleaned = checkpoint::read_offsets(disk, &path.join(CLEANER_OFFSET_FILE)).inspect_err(|e| {
+            tracing::warn!(target: LOGGER, "Error occurred while reading {CLEANER_OFFSET_FILE} file of directory {}, taking all its logs for cleaned: {e}", path.display());
+        });
         let mut found = Vec::new();
         for item in disk.list(path)?.into_iter().filter(|i| i.is_dir && !dirs::is_skipped(&i.name)) {
             match dirs::parse_dir_name(&item.name) {
@@ -199,7 +202,7 @@ impl LogManager {
                 Err(e) => return Ok(Err(e.into())),
             }
         }
-        Ok(Ok(Before { clean, recovery_points, log_starts, cleaned, found }))
+        Ok(Ok(Before { clean, recovery_points, log_starts, cleaned: cleaned.ok(), found }))
     }
 
     fn load_log(&self, dir: &Arc<LogDir>, found: &Found, before: &Before, now_ms: i64) -> Result<(), StartError> {
@@ -221,7 +224,7 @@ impl LogManager {
             config: self.topic_config(&found.tp.topic),
             is_future: found.kind == DirKind::Future,
             log_start_checkpoint: before.log_starts.get(&found.tp).copied().unwrap_or(0),
-            was_cleaned: before.cleaned.contains_key(&found.tp),
+            was_cleaned: before.cleaned.as_ref().is_none_or(|cleaned| cleaned.contains_key(&found.tp)),
             recovery_point_checkpoint: before.recovery_points.get(&found.tp).copied().unwrap_or(0),
             had_clean_shutdown: before.clean,
             remaining_segments: None,

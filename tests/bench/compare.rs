@@ -1,9 +1,10 @@
 //! Measures the broker against a real Kafka 3.7.2: `cargo bench --bench broker [-- OPTIONS] [PHASE...]`.
 //!
 //! Starts Apache ZooKeeper, our broker and Kafka, each on the same server.properties, and drives both with the same
-//! native load of requests encoded beforehand, one after the other: repetition by repetition where there are many. What counts is the broker's processor time as the kernel accounts
-//! it (utime and stime of /proc/PID/stat, all threads), which other work on the machine disturbs least. Every measured
-//! part is preceded by as much load unmeasured, which a Java virtual machine needs to compile.
+//! native load of requests encoded beforehand, one after the other: repetition by repetition where there are many. What
+//! counts is the broker's processor time as the kernel accounts it (utime and stime of /proc/PID/stat, all threads),
+//! which other work on the machine disturbs least. Every measured part is preceded by as much load unmeasured, which a
+//! Java virtual machine needs to compile.
 //!
 //! Phases: `start`, `produce`, `fetch`, `small`, `latency`, `memory`; none named means all.
 //! Options: `--only ottla|kafka`, `--repeat N`, `--megabytes N` (per repetition), `--requests N` (small ones, per

@@ -78,6 +78,28 @@ fn what_kafka_has_cleaned_is_kept_until_the_partition_is_deleted() {
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "0\n1\nother 3 5\n");
 }
 
+/// What the cleaner has left is not taken for damage, also where its checkpoint cannot tell.
+#[test]
+fn segments_behind_a_hole_stay_unless_no_cleaner_was_there() {
+    for (cleaned, stay) in [("0\n0\n", false), ("0\n1\nt 0 5\n", true), ("nonsense\n", true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let jobs = Jobs::default();
+        let small =
+            || ManagerOptions { default_config: config(&[("segment.bytes", "300")]), ..options(&[dir.path()], &jobs) };
+        let manager = LogManager::start(small()).unwrap();
+        let log = manager.get_or_create(&tp(0), true, None).unwrap();
+        for _ in 0..4 {
+            append(&log, client_batch(1, 150, NOW));
+        }
+        let paths: Vec<PathBuf> = log.segments().iter().map(|segment| segment.log_path()).collect();
+        drop((log, manager));
+        std::fs::write(&paths[1], []).unwrap();
+        std::fs::write(dir.path().join(checkpoint::CLEANER_OFFSET_FILE), cleaned).unwrap();
+        let found = LogManager::start(small()).unwrap().get(&tp(0)).unwrap().segments().len();
+        assert_eq!(found, if stay { paths.len() } else { 2 }, "{cleaned:?}");
+    }
+}
+
 #[test]
 fn a_recovery_point_falls_at_once() {
     let dir = tempfile::tempdir().unwrap();
