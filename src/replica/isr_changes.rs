@@ -51,6 +51,11 @@ pub enum Verdict {
 }
 
 impl Partition {
+    /// The in-sync set as this broker last knew it, with the change it may have asked for.
+    pub fn proposed_isr(&self) -> Vec<i32> {
+        self.role.read().isr.proposed()
+    }
+
     /// Proposes to let a follower in, if it has what it takes and nothing is under way. To be asked after each of its
     /// fetches.
     pub fn maybe_expand_isr(&self, replica: i32, alive: &dyn Fn(i32) -> bool) -> Option<IsrProposal> {

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ottla::topic::TopicPartition;
 use ottla::zk::{ANY_VERSION, Zk, paths};
 use tokio::time::sleep;
 
@@ -53,7 +54,8 @@ enum Harm {
 ///
 /// Where a replica lost something, another must be intact, in sync and alive; and the leader must not be absent, for then
 /// it could still drop that other one from the in-sync set, and end its own session after that. If it is the leader that
-/// lost something, its last requests may drop any other one: then all that are in sync must live.
+/// lost something, its last requests may drop any other one: then all that are in sync must live, and what it has asked for
+/// must leave an intact one in sync.
 fn may_disturb(world: &World, id: i32, harm: Harm) -> bool {
     let loses = harm == Harm::PowerLoss;
     if loses && world.nodes.lock().values().any(|node| node.platter.has_fuse()) {
@@ -76,10 +78,19 @@ fn may_disturb(world: &World, id: i32, harm: Harm) -> bool {
         let intact = |other: &i32| *other != id && !among(tainted, other) && !among(checker.unvetted.get(tp), other);
         let has_last_words = loses && leader == id || among(tainted, &leader);
         let may_be_dropped = |other: &&i32| has_last_words && **other != leader;
+        let last_words = if loses && leader == id { asked_for(world, id, tp) } else { None };
         !leader_is_absent
+            && last_words.is_none_or(|isr| isr.iter().any(intact))
             && isr.iter().filter(may_be_dropped).all(|other| *other != id && lives(world, *other))
             && isr.iter().any(|other| intact(other) && lives(world, *other))
     })
+}
+
+/// The in-sync set that a leader may still be asking for.
+fn asked_for(world: &World, id: i32, tp: &TopicPartition) -> Option<Vec<i32>> {
+    let server = world.network.server(id)?;
+    let partition = server.api.replicas.partition(&tp.topic, tp.partition).ok()?;
+    Some(partition.proposed_isr())
 }
 
 fn someone(random: &mut Random) -> i32 {
