@@ -18,7 +18,7 @@ use crate::api::Api;
 #[derive(Clone, Debug)]
 pub struct ListenerLimits {
     pub connection: ConnectionLimits,
-    /// `socket.send.buffer.bytes` and `socket.receive.buffer.bytes`, where the operator set them; otherwise the
+    /// `socket.send.buffer.bytes` and `socket.receive.buffer.bytes`, where they are not Kafka's default; otherwise the
     /// kernel sizes the buffers itself, which beats Kafka's fixed 100 KiB.
     pub send_buffer: Option<usize>,
     pub receive_buffer: Option<usize>,
