@@ -61,6 +61,7 @@ pub const FOUND: &[(u64, &str)] = &[
         83106,
         "a leader lost power with a request under way that left one in sync, who lost its session: no fault to inject",
     ),
+    (186599, "a leader lost power with a request under way that left it alone in sync: no fault to inject"),
     (240831, "what a broker wrote that left the in-sync set hid the return of another"),
     (1282, "a follower that had to truncate was never told the high watermark again"),
 ];
