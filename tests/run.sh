@@ -148,7 +148,13 @@ run_interop() {
   interop roundtrip-killed roundtrip KILL
   limit=300 interop one-kafka with_kafka cluster one_real_kafka_and_two_of_ours_make_one_cluster
   limit=300 interop two-kafkas with_kafka cluster two_real_kafkas_and_one_of_ours_make_one_cluster
+  limit=300 interop old-protocols with_kafka protocol_versions a_real_kafka_and_ours_share_the_old_protocol
+  limit=300 interop kafka-throttles with_kafka reassign a_throttled_move_by_kafkas_tool
+  limit=300 interop kafka-cancels with_kafka reassign a_move_is_taken_back_by_kafkas_tool
+  limit=300 interop move-from-kafka with_kafka reassign a_throttled_move_from_a_real_kafka_to_ours
+  limit=300 interop move-to-kafka with_kafka reassign a_throttled_move_from_ours_to_a_real_kafka
   limit=300 interop swap with_kafka swap kafka_brokers_are_swapped_for_ours_and_back
+  limit=300 interop swap-killed with_kafka swap killed_kafka_brokers_are_swapped_for_ours_and_back
 }
 
 mkdir -p "$logs"

@@ -12,9 +12,9 @@ use crate::net::listener::ListenerLimits;
 use crate::zk::json::{BrokerRegistration, Endpoint};
 use crate::zk::session::SessionConfig;
 
-/// The default of `socket.send.buffer.bytes` and `socket.receive.buffer.bytes`, in bytes. Every copy of Kafka's sample
-/// file has it as well, so it is nobody's choice: it costs a broker under load a fifth of its CPU.
-const KAFKAS_SOCKET_BUFFER: i32 = 102_400;
+/// The default of `socket.receive.buffer.bytes`, which every copy of Kafka's sample file has as well: nobody's choice. It
+/// holds up the senders of large requests, and costs a broker under load a fifth of its CPU.
+const KAFKAS_RECEIVE_BUFFER: i32 = 102_400;
 
 fn count(value: i32) -> usize {
     usize::try_from(value).unwrap_or(0)
@@ -36,7 +36,8 @@ pub fn zookeeper(cfg: &BrokerConfig) -> SessionConfig {
 }
 
 pub fn listeners(cfg: &BrokerConfig) -> ListenerLimits {
-    let chosen = |key: &str| Some(cfg.int(key)).filter(|size| *size > 0 && *size != KAFKAS_SOCKET_BUFFER).map(count);
+    let buffer = |key: &str| Some(cfg.int(key)).filter(|size| *size > 0);
+    let receive_buffer = buffer("socket.receive.buffer.bytes").filter(|size| *size != KAFKAS_RECEIVE_BUFFER);
     let idle = cfg.long("connections.max.idle.ms");
     let overrides = cfg.max_connections_per_ip_overrides();
     let by_ip: HashMap<IpAddr, usize> = overrides.iter().flat_map(|(host, n)| addresses(host, count(*n))).collect();
@@ -45,8 +46,8 @@ pub fn listeners(cfg: &BrokerConfig) -> ListenerLimits {
             max_request_bytes: cfg.int("socket.request.max.bytes"),
             max_idle: (idle >= 0).then(|| millis(idle)),
         },
-        send_buffer: chosen("socket.send.buffer.bytes"),
-        receive_buffer: chosen("socket.receive.buffer.bytes"),
+        send_buffer: buffer("socket.send.buffer.bytes").map(count),
+        receive_buffer: receive_buffer.map(count),
         backlog: cfg.int("socket.listen.backlog.size"),
         max_connections: count(cfg.int("max.connections")),
         max_per_ip: count(cfg.int("max.connections.per.ip")),
@@ -149,13 +150,13 @@ mod tests {
     use crate::config::testing::config;
 
     #[test]
-    fn socket_buffers_of_kafkas_sample_file_are_left_to_the_kernel() {
+    fn the_receive_buffer_of_kafkas_sample_file_is_left_to_the_kernel() {
         let buffers = |send: &str, receive: &str| {
             let pairs = [("socket.send.buffer.bytes", send), ("socket.receive.buffer.bytes", receive)];
             let limits = listeners(&config(&pairs).unwrap());
             (limits.send_buffer, limits.receive_buffer)
         };
-        assert_eq!(buffers("102400", "102400"), (None, None));
+        assert_eq!(buffers("102400", "102400"), (Some(102_400), None));
         assert_eq!(buffers("-1", "65536"), (None, Some(65536)));
         assert_eq!(buffers("1048576", "-1"), (Some(1_048_576), None));
     }

@@ -18,9 +18,9 @@ use crate::api::Api;
 #[derive(Clone, Debug)]
 pub struct ListenerLimits {
     pub connection: ConnectionLimits,
-    /// `socket.send.buffer.bytes` and `socket.receive.buffer.bytes`, where they are not Kafka's default; otherwise the
-    /// kernel sizes the buffers itself, which beats Kafka's fixed 100 KiB.
+    /// `socket.send.buffer.bytes`; `None` leaves it to the kernel, whose large ones make fetches twice as expensive.
     pub send_buffer: Option<usize>,
+    /// `socket.receive.buffer.bytes`; `None` leaves it to the kernel.
     pub receive_buffer: Option<usize>,
     /// `socket.listen.backlog.size`.
     pub backlog: i32,
