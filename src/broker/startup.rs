@@ -128,12 +128,13 @@ impl Broker {
         let bound: HashMap<String, u16> = listeners.iter().map(|l| (l.name.to_string(), l.address.port())).collect();
         let registration = settings::registration(&config, &bound, clock::now_ms());
         store.check_endpoints(id, &registration).await?;
-        if !logs.was_shut_down_cleanly() && store.may_register(id, &registration).await? {
+        let broker_epoch = if !logs.was_shut_down_cleanly() && store.may_register(id, &registration).await? {
             let listener = config.inter_broker_listener();
             let returning = UncleanReturn { id, store: &store, connector: &connector, listener };
-            returning.leave_isrs(topics.assigned).await?;
-        }
-        let broker_epoch = store.register_broker(id, &registration, true).await?;
+            returning.register(topics.assigned, &registration).await?
+        } else {
+            store.register_broker(id, &registration, true).await?
+        };
         tracing::info!(target: "kafka.zk.KafkaZkClient", "Registered broker {id} at path /brokers/ids/{id} with addresses: {}, czxid (broker epoch): {broker_epoch}",
             registration.endpoints.iter().map(|e| e.connection_string()).collect::<Vec<_>>().join(","));
         // Kafka obeys whoever comes first, also a controller that has not heard yet that it was replaced.

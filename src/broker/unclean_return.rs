@@ -4,7 +4,8 @@
 //! A controller that sees the broker go does the same. But one that is about to be replaced may write states without
 //! knowing that the broker has been away, and then nothing in ZooKeeper tells its successor. KIP-966 gives unclean
 //! shutdowns the same meaning; Kafka 3.7 trusts the ISR. Runs once, before the registration; every write is conditional
-//! on the state that was read.
+//! on the state that was read, and on the count of those who have returned and stayed in an ISR: a state that is written
+//! after a return hides it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -31,6 +32,9 @@ struct Other {
     is_well: bool,
 }
 
+/// Whether the broker is still in the ISR of a partition that another is in sync for.
+struct Stays(bool);
+
 /// The broker that returns.
 pub struct UncleanReturn<'a> {
     pub id: i32,
@@ -41,32 +45,48 @@ pub struct UncleanReturn<'a> {
 }
 
 impl UncleanReturn<'_> {
-    /// Leaves the ISRs of these partitions, where that is safe; the number of those it left.
-    pub async fn leave_isrs(&self, assigned: Vec<TopicPartition>) -> Result<usize, StoreError> {
+    /// Registers the broker; answers its epoch. Before that it leaves the ISRs of these partitions, where that is safe.
+    pub async fn register(
+        &self,
+        assigned: Vec<TopicPartition>,
+        registration: &BrokerRegistration,
+    ) -> Result<i64, StoreError> {
+        match self.leave_isrs(assigned).await? {
+            Stays(false) => self.store.register_broker(self.id, registration, true).await,
+            Stays(true) => self.store.register_returned_broker(self.id, registration).await,
+        }
+    }
+
+    async fn leave_isrs(&self, assigned: Vec<TopicPartition>) -> Result<Stays, StoreError> {
         let mut answers = BTreeMap::new();
         let mut remaining = assigned;
-        let mut left = 0;
+        let (mut left, mut stays) = (0, false);
         while !remaining.is_empty() {
             let shared = self.shared_isrs(&remaining).await?;
             if shared.is_empty() {
                 break;
             }
             let members = shared.iter().flat_map(|(_, found)| found.state.isr.iter().copied()).collect();
-            let others = self.others(&members, &mut answers).await?;
-            let states = shared
-                .into_iter()
-                .filter_map(|(partition, found)| Some((partition, without(self.id, &found, &others)?, found.version)));
-            let writes = states.map(|(partition, state, version)| async move {
-                let written = self.store.write_isr(&partition, &state, version).await;
-                (partition, written)
-            });
+            let (others, count) = self.others(&members, &mut answers).await?;
+            let (mut writes, found_shared) = (Vec::new(), shared.len());
+            for (partition, found) in shared {
+                let Some(state) = without(self.id, &found, &others) else { continue };
+                writes.push(async move {
+                    let written = self.store.write_isr_unless_returned(&partition, &state, found.version, count).await;
+                    (partition, written)
+                });
+            }
+            stays |= writes.len() < found_shared;
             remaining = Vec::new();
             for (partition, written) in stream::iter(writes).buffered(PIPELINE).collect::<Vec<_>>().await {
                 match written {
                     Ok(_) => left += 1,
                     Err(error) if error.is_bad_version() => remaining.push(partition),
                     Err(error) if error.concerns_all() => return Err(error),
-                    Err(error) => tracing::warn!(target: LOGGER, "Cannot leave the ISR of {partition}: {error}"),
+                    Err(error) => {
+                        stays = true;
+                        tracing::warn!(target: LOGGER, "Cannot leave the ISR of {partition}: {error}");
+                    }
                 }
             }
         }
@@ -77,7 +97,7 @@ impl UncleanReturn<'_> {
                 self.id
             );
         }
-        Ok(left)
+        Ok(Stays(stays))
     }
 
     /// The states that name this broker and others in sync.
@@ -99,13 +119,13 @@ impl UncleanReturn<'_> {
         Ok(shared)
     }
 
-    /// The other ones of these brokers. Each is asked once how it is.
+    /// The other ones of these brokers, each of which is asked once how it is; and how many have returned up to now.
     async fn others(
         &self,
         ids: &BTreeSet<i32>,
         answers: &mut BTreeMap<i32, bool>,
-    ) -> Result<BTreeMap<i32, Other>, StoreError> {
-        let mut others = self.store.brokers(false, false).await?;
+    ) -> Result<(BTreeMap<i32, Other>, i32), StoreError> {
+        let (mut others, count) = self.store.counted_brokers().await?;
         others.retain(|id, _| *id != self.id && ids.contains(id));
         let asked = others.iter().filter(|(id, _)| !answers.contains_key(id)).map(|(id, broker)| async move {
             let answers = tokio::time::timeout(PATIENCE, self.answers(&broker.registration)).await;
@@ -115,7 +135,7 @@ impl UncleanReturn<'_> {
         let other = |(id, broker): (i32, RegisteredBroker)| {
             (id, Other { epoch: broker.epoch, is_well: answers.get(&id) == Some(&true) })
         };
-        Ok(others.into_iter().map(other).collect())
+        Ok((others.into_iter().map(other).collect(), count))
     }
 
     async fn answers(&self, broker: &BrokerRegistration) -> bool {

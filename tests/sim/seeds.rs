@@ -63,5 +63,6 @@ pub const FOUND: &[(u64, &str)] = &[
     ),
     (186599, "a leader lost power with a request under way that left it alone in sync: no fault to inject"),
     (240831, "what a broker wrote that left the in-sync set hid the return of another"),
+    (152395, "the same, of another that returned between the look at the registrations and the write"),
     (1282, "a follower that had to truncate was never told the high watermark again"),
 ];

@@ -53,6 +53,19 @@ impl Store {
         watch_each: bool,
     ) -> Result<BTreeMap<i32, RegisteredBroker>, StoreError> {
         let ids = self.broker_ids(watch_list).await?;
+        self.brokers_of(ids, watch_each).await
+    }
+
+    /// All registered brokers, without watches, and how many returned to ISRs up to now: the data version of
+    /// `/brokers/ids`, which nothing else changes ([`Store::register_returned_broker`]).
+    pub async fn counted_brokers(&self) -> Result<(BTreeMap<i32, RegisteredBroker>, i32), StoreError> {
+        let listed = self.zk.get_children(paths::BROKER_IDS, false).await;
+        let (names, stat) = listed.map_err(|e| StoreError::zk(paths::BROKER_IDS, e))?;
+        let ids = names.iter().filter_map(|name| name.parse().ok()).collect();
+        Ok((self.brokers_of(ids, false).await?, stat.version))
+    }
+
+    async fn brokers_of(&self, ids: Vec<i32>, watch_each: bool) -> Result<BTreeMap<i32, RegisteredBroker>, StoreError> {
         let reads = ids.into_iter().map(|id| async move { Ok(self.broker(id, watch_each).await?.map(|b| (id, b))) });
         Ok(pipelined(reads).await?.into_iter().flatten().collect())
     }
@@ -84,11 +97,33 @@ impl Store {
         registration: &BrokerRegistration,
         takeover: bool,
     ) -> Result<i64, StoreError> {
+        self.register_with(None, id, registration, takeover).await
+    }
+
+    /// The same with `takeover`, for a broker that may lack what it had and is still in sync for somebody: whatever is
+    /// written after [`Store::counted_brokers`] of before on condition of its count is refused from now on.
+    pub async fn register_returned_broker(
+        &self,
+        id: i32,
+        registration: &BrokerRegistration,
+    ) -> Result<i64, StoreError> {
+        let count = Op::set_data(paths::BROKER_IDS, Bytes::new(), ANY_VERSION);
+        self.register_with(Some(count), id, registration, true).await
+    }
+
+    async fn register_with(
+        &self,
+        also: Option<Op>,
+        id: i32,
+        registration: &BrokerRegistration,
+        takeover: bool,
+    ) -> Result<i64, StoreError> {
         let path = paths::broker(id);
         let data = registration.encode();
         let mut first: Vec<Op> = Vec::new();
         loop {
             let mut ops = std::mem::take(&mut first);
+            ops.extend(also.clone());
             ops.push(Op::create(&*path, Bytes::new(), CreateMode::Ephemeral));
             ops.push(Op::set_data(&*path, data.clone(), 0));
             match self.zk.multi(ops).await {

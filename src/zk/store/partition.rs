@@ -9,7 +9,7 @@ use futures::{FutureExt, StreamExt, stream};
 use super::super::json::PartitionState;
 use super::super::{CreateMode, Op, ZkError, paths};
 use super::controller::ControllerEpoch;
-use super::write::stat_of;
+use super::write::{Refusal, stat_of};
 use super::{PIPELINE, Store, StoreError, pipelined};
 use crate::topic::TopicPartition;
 
@@ -173,6 +173,25 @@ impl Store {
     ) -> Result<i32, StoreError> {
         let path = paths::partition_state(&tp.topic, tp.partition);
         let result = self.write_plain(Op::set_data(&*path, state.encode(), version)).await?;
+        Ok(stat_of(&path, &result)?.version)
+    }
+
+    /// The same, and only if no broker has returned to ISRs since [`Store::counted_brokers`] answered this count; a bad
+    /// version otherwise.
+    pub async fn write_isr_unless_returned(
+        &self,
+        tp: &TopicPartition,
+        state: &PartitionState,
+        version: i32,
+        count: i32,
+    ) -> Result<i32, StoreError> {
+        let path = paths::partition_state(&tp.topic, tp.partition);
+        let nobody_returned = Op::check(paths::BROKER_IDS, count);
+        let written = self.write(Some(nobody_returned), Op::set_data(&*path, state.encode(), version)).await;
+        let result = written.map_err(|refusal| match refusal {
+            Refusal::Guard(e) => StoreError::zk(paths::BROKER_IDS, e),
+            Refusal::Op(e) => StoreError::zk(&*path, e),
+        })?;
         Ok(stat_of(&path, &result)?.version)
     }
 }

@@ -119,6 +119,28 @@ async fn a_registration_whose_answer_was_lost_is_recognized() {
 }
 
 #[tokio::test]
+async fn a_return_refuses_what_was_decided_before_it() {
+    let f = fixture().await;
+    let (other, tp, elected) = (f.other(), TopicPartition::new("t", 0), f.elected().await);
+    f.store.create_topic("t", &config(&[]), &topic(1)).await.unwrap();
+    f.store.create_partition_states(&[(tp.clone(), state(0))], elected).await.unwrap();
+    let (brokers, count) = f.store.counted_brokers().await.unwrap();
+    assert!(brokers.is_empty());
+    // One that lacks nothing, or has left all ISRs, is of no account.
+    other.register_broker(3, &broker("h", 9093), true).await.unwrap();
+    assert_eq!(f.store.write_isr_unless_returned(&tp, &state(1), 0, count).await, Ok(1));
+    f.twin.fault_next("/brokers/ids", Fault::LoseReply);
+    let epoch = other.register_returned_broker(1, &broker("h", 9092)).await.unwrap();
+    let refused = f.store.write_isr_unless_returned(&tp, &state(2), 1, count).await;
+    assert!(refused.is_err_and(|e| e.is_bad_version()));
+    let (brokers, count) = f.store.counted_brokers().await.unwrap();
+    assert_eq!(brokers[&1].epoch, epoch);
+    let refused = f.store.write_isr_unless_returned(&tp, &state(2), 0, count).await;
+    assert!(refused.is_err_and(|e| e.is_bad_version()));
+    assert_eq!(f.store.write_isr_unless_returned(&tp, &state(2), 1, count).await, Ok(2));
+}
+
+#[tokio::test]
 async fn a_foreign_registration_is_left_alone() {
     let f = fixture().await;
     let other = f.other();
