@@ -40,7 +40,8 @@
 //! `sendfile`. No record is decoded, unless the client is too old for the format.
 //!
 //! There is no queue between socket and log: a request runs on its connection's task. What may block for long
-//! (fsync, recovery, deletes, opening logs) runs on the blocking pool.
+//! (fsync, recovery, deletes, opening logs) runs on the blocking pool. Connections of consumers who read much move to
+//! threads of their own ([`net::readers`]).
 //!
 //! # Locks
 //!

@@ -214,7 +214,8 @@ fn answer(api: &Api, ctx: &RequestContext, plan: Plan, pass: FetchPass) -> std::
         topics,
         node_endpoints: node_endpoints(api, ctx, leaders),
     };
-    encode(ctx.correlation_id, ctx.version, answer)
+    let frame = encode(ctx.correlation_id, ctx.version, answer)?;
+    Ok(Frame { is_for_follower: plan.limits.replica_id >= 0, ..frame })
 }
 
 /// Neighbours of one topic share an entry; the order of partitions is the session's.

@@ -266,7 +266,7 @@ impl Writer {
             Piece::Shared(bytes) => Part::Bytes(bytes),
             Piece::File(slice) => Part::File(slice),
         });
-        Frame { parts: parts.collect() }
+        Frame { parts: parts.collect(), is_for_follower: false }
     }
 }
 

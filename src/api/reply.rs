@@ -17,11 +17,18 @@ pub enum Part {
 /// A complete answer, length prefix included.
 pub struct Frame {
     pub parts: Vec<Part>,
+    /// For a replica, which must get the next records as soon as there are any.
+    pub is_for_follower: bool,
 }
 
 impl Frame {
     pub fn of(bytes: BytesMut) -> Frame {
-        Frame { parts: vec![Part::Bytes(bytes.freeze())] }
+        Frame { parts: vec![Part::Bytes(bytes.freeze())], is_for_follower: false }
+    }
+
+    /// How much of it stands in files.
+    pub fn file_bytes(&self) -> usize {
+        self.parts.iter().map(|part| if let Part::File(slice) = part { slice.len as usize } else { 0 }).sum()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::BrokerConfig;
@@ -9,6 +10,7 @@ use crate::controller::ControllerConfig;
 use crate::group::GroupConfig;
 use crate::net::connection::ConnectionLimits;
 use crate::net::listener::ListenerLimits;
+use crate::net::readers::ReaderThreads;
 use crate::zk::json::{BrokerRegistration, Endpoint};
 use crate::zk::session::SessionConfig;
 
@@ -52,6 +54,7 @@ pub fn listeners(cfg: &BrokerConfig) -> ListenerLimits {
         max_connections: count(cfg.int("max.connections")),
         max_per_ip: count(cfg.int("max.connections.per.ip")),
         per_ip_overrides: by_ip,
+        readers: Arc::new(ReaderThreads::new(count(cfg.int("num.network.threads")))),
     }
 }
 

@@ -38,6 +38,7 @@ impl Broker {
         }
         self.controller.shutdown().await;
         self.store.zk().close().await;
+        drop(self.readers);
         tracing::info!(target: LOGGER, "{name} shut down completed");
     }
 }

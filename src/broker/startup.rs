@@ -25,6 +25,7 @@ use crate::group::{GroupCoordinator, SystemClock};
 use crate::log::{FailureHandler, LogManager, ManagerOptions, ProducerStateConfig};
 use crate::metadata::MetadataCache;
 use crate::net::listener::{self, ConnectionCounts, Listener, ListenerLimits};
+use crate::net::readers::ReaderThreads;
 use crate::quota::{ReplicationQuotas, Windows};
 use crate::replica::ReplicaTable;
 use crate::replica::fetcher::{FetcherManager, FetcherSettings};
@@ -70,6 +71,7 @@ pub struct Broker {
     pub(super) stopping: watch::Sender<bool>,
     pub(super) halt: watch::Receiver<Option<String>>,
     pub(super) acceptors: JoinSet<()>,
+    pub(super) readers: Arc<ReaderThreads>,
     pub(super) tasks: JoinSet<()>,
     pub(super) followers: Vec<JoinHandle<()>>,
 }
@@ -212,6 +214,7 @@ impl Broker {
             stopping,
             halt,
             acceptors,
+            readers: limits.readers.clone(),
             tasks,
             followers,
         })

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::input::{FrameError, Input};
+use super::readers::MUCH;
 use super::send;
 use crate::api::reply::{Frame, Part, Reply};
 use crate::api::{Api, Peer};
@@ -58,6 +59,16 @@ pub struct Connection {
     /// The newest pending request is exclusive: read nothing until `pending` is empty.
     exclusive: bool,
     gathered: Vec<u8>,
+    /// The client reads much, and whether the connection has moved since to where such are served.
+    reads_much: bool,
+    has_moved: bool,
+}
+
+/// Why a connection is not served any more.
+enum Served {
+    ToItsEnd,
+    /// It is to move to the [`super::readers`].
+    ReadsMuch,
 }
 
 impl Connection {
@@ -77,13 +88,17 @@ impl Connection {
             pending: FuturesOrdered::new(),
             exclusive: false,
             gathered: Vec::new(),
+            reads_much: false,
+            has_moved: false,
         }
     }
 
-    /// Serves until the client goes, misbehaves, idles too long, or the broker stops.
-    pub async fn run(mut self, mut stopping: watch::Receiver<bool>) {
-        match self.serve(&mut stopping).await {
-            Ok(()) => {}
+    /// Serves until the client goes, misbehaves, idles too long, or the broker stops; or until it turns out to read
+    /// much, and is to go on by [`Connection::moved`].
+    pub async fn run(mut self, stopping: &mut watch::Receiver<bool>) -> Option<Connection> {
+        match self.serve(stopping).await {
+            Ok(Served::ToItsEnd) => {}
+            Ok(Served::ReadsMuch) => return Some(self),
             Err(ConnectionError::Io(error)) => {
                 tracing::debug!(target: "kafka.network.Processor", "Connection with {} disconnected: {error}", self.peer.address);
             }
@@ -91,12 +106,23 @@ impl Connection {
                 tracing::warn!(target: "kafka.network.Processor", "Closing connection with {}: {error}", self.peer.address);
             }
         }
+        None
     }
 
-    async fn serve(&mut self, stopping: &mut watch::Receiver<bool>) -> Result<(), ConnectionError> {
+    /// The same connection on the runtime this is called in.
+    pub fn moved(mut self) -> io::Result<Connection> {
+        self.stream = TcpStream::from_std(self.stream.into_std()?)?;
+        self.has_moved = true;
+        Ok(self)
+    }
+
+    async fn serve(&mut self, stopping: &mut watch::Receiver<bool>) -> Result<Served, ConnectionError> {
         loop {
             self.take_requests().await?;
             self.flush().await?;
+            if self.reads_much && !self.has_moved && self.pending.is_empty() {
+                return Ok(Served::ReadsMuch);
+            }
             let idle = self.limits.max_idle.map(|limit| Instant::now() + limit);
             let reads = self.may_read();
             if reads {
@@ -116,14 +142,14 @@ impl Connection {
                 readable = self.stream.readable(), if reads => {
                     readable?;
                     match self.input.read_from(&self.stream) {
-                        Ok(0) => return Ok(()),
+                        Ok(0) => return Ok(Served::ToItsEnd),
                         Ok(_) => {}
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                         Err(error) => return Err(error.into()),
                     }
                 }
-                () = stopped(stopping) => return Ok(()),
-                () = sleep_until(idle), if self.pending.is_empty() => return Ok(()),
+                () = stopped(stopping) => return Ok(Served::ToItsEnd),
+                () = sleep_until(idle), if self.pending.is_empty() => return Ok(Served::ToItsEnd),
             }
         }
     }
@@ -170,6 +196,7 @@ impl Connection {
             self.gathered.extend_from_slice(bytes);
             return Ok(());
         }
+        self.reads_much |= !frame.is_for_follower && frame.file_bytes() >= MUCH;
         self.flush().await?;
         send::send(&mut self.stream, frame).await
     }

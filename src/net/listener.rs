@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::connection::{Connection, ConnectionLimits};
+use super::readers::ReaderThreads;
 use crate::api::Api;
 
 /// How sockets are set up and how many there may be.
@@ -30,6 +31,8 @@ pub struct ListenerLimits {
     pub max_per_ip: usize,
     /// `max.connections.per.ip.overrides`.
     pub per_ip_overrides: HashMap<IpAddr, usize>,
+    /// `num.network.threads`.
+    pub readers: Arc<ReaderThreads>,
 }
 
 /// A bound socket that is not accepting yet.
@@ -166,12 +169,26 @@ impl Listener {
         }
         let address = SocketAddr::new(ip, address.port());
         let connection = Connection::new(stream, address, self.name.clone(), api.clone(), limits.connection);
-        let stopping = stopping.clone();
-        tokio::spawn(async move {
-            connection.run(stopping).await;
-            drop(counted);
-        });
+        tokio::spawn(serve(connection, counted, limits.readers.clone(), stopping.clone()));
     }
+}
+
+async fn serve(
+    connection: Connection,
+    counted: Counted,
+    readers: Arc<ReaderThreads>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let Some(reader) = connection.run(&mut stopping).await else { return };
+    readers.serve(async move {
+        let _counted = counted;
+        match reader.moved() {
+            Ok(reader) => drop(reader.run(&mut stopping).await),
+            Err(error) => {
+                tracing::error!(target: "kafka.network.Processor", "Cannot go on with a connection: {error}");
+            }
+        }
+    });
 }
 
 fn prepare(stream: &TcpStream, limits: &ListenerLimits) -> io::Result<()> {
