@@ -118,7 +118,7 @@ fn a_real_kafka_and_ours_share_the_old_protocol() {
     (0..3).for_each(|p| cluster.await_isr("t", p, 3));
     let mut expected = Vec::new();
     for (round, id) in [0, 1, 2].into_iter().enumerate() {
-        cluster.make_controller(id);
+        cluster.seat_controller(id);
         eprintln!("round {round}: broker {id} is the controller");
         // Others fall behind and come back; broker 0 is the one that is asked for leaders.
         for frozen in (1..3).filter(|other| *other != id) {

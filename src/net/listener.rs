@@ -15,7 +15,7 @@ use super::connection::{Connection, ConnectionLimits};
 use super::readers::ReaderThreads;
 use crate::api::Api;
 
-/// How sockets are set up and how many there may be.
+/// How sockets are set up, how many there may be, and who serves those that read much.
 #[derive(Clone, Debug)]
 pub struct ListenerLimits {
     pub connection: ConnectionLimits,

@@ -107,7 +107,7 @@ fn swap(cluster: &mut Cluster, id: usize, to: Kind, end: End) -> Facts {
     // Every other time it is the controller that goes; then the new one becomes it.
     let goes_from_office = id.is_multiple_of(2);
     if goes_from_office {
-        cluster.make_controller(id);
+        cluster.seat_controller(id);
     }
     match end {
         End::Term => cluster.terminate(id),
@@ -124,7 +124,7 @@ fn swap(cluster: &mut Cluster, id: usize, to: Kind, end: End) -> Facts {
         check::assert_no_damage(&cluster.brokers[id].log_of_run(), end == End::Term);
     }
     if !goes_from_office {
-        cluster.make_controller(id);
+        cluster.seat_controller(id);
     }
     files
 }
