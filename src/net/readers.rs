@@ -28,6 +28,15 @@ struct ReaderThread {
     connections: Arc<AtomicUsize>,
 }
 
+/// A connection, counted until it ends.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl ReaderThreads {
     /// So many (`num.network.threads`).
     pub fn new(count: usize) -> ReaderThreads {
@@ -41,9 +50,10 @@ impl ReaderThreads {
         match fewest.and_then(|thread| Some((thread.runtime.as_ref()?, thread.connections.clone()))) {
             Some((runtime, connections)) => {
                 connections.fetch_add(1, Ordering::Relaxed);
+                let counted = Counted(connections);
                 runtime.spawn(async move {
+                    let _counted = counted;
                     connection.await;
-                    connections.fetch_sub(1, Ordering::Relaxed);
                 });
             }
             None => drop(tokio::spawn(connection)),
