@@ -93,6 +93,8 @@ impl ReplicaTable {
             };
             outcome.errors.push((order.tp.clone(), order.topic_id, code));
         }
+        // Not before: a fetch parked on several of them hears of all at once.
+        following.iter().for_each(|(_, partition)| partition.waiters.role_changed());
         self.start_following(following);
         PartitionLog::sync_epochs_later(std::mem::take(&mut outcome.begun));
         self.begin_checkpointing();

@@ -182,32 +182,29 @@ impl Partition {
         Ok(!was_leader)
     }
 
-    /// Becomes a follower. Returns whether the leader epoch is new.
+    /// Becomes a follower. Returns whether the leader epoch is new. Parked fetches are not woken: the caller does that
+    /// when its whole order is applied ([`Waiters::role_changed`]), so that they tell of all of it.
     ///
     /// Appends that wait for the high watermark go on waiting: the log will be cut back to what the new leader has, or
     /// the high watermark passes them. Kafka answers NOT_LEADER_OR_FOLLOWER at once, which clients take for "not
     /// written"; a producer that then starts a new epoch writes again what the new leader has already.
     pub fn make_follower(&self, state: &LeaderAndIsr) -> bool {
-        let is_new_epoch = {
-            let mut role = self.role.write();
-            if state.partition_epoch < role.partition_epoch {
-                return false;
-            }
-            let is_new_epoch = state.leader_epoch > role.leader_epoch;
-            *role = Role {
-                controller_epoch: state.controller_epoch,
-                leader: (state.leader >= 0).then_some(state.leader),
-                leader_epoch: state.leader_epoch,
-                partition_epoch: state.partition_epoch,
-                epoch_start_offset: None,
-                led_since_ms: 0,
-                replicas: state.replicas.clone(),
-                isr: Isr::Committed(Vec::new()),
-            };
-            self.followers.lock().clear();
-            is_new_epoch
+        let mut role = self.role.write();
+        if state.partition_epoch < role.partition_epoch {
+            return false;
+        }
+        let is_new_epoch = state.leader_epoch > role.leader_epoch;
+        *role = Role {
+            controller_epoch: state.controller_epoch,
+            leader: (state.leader >= 0).then_some(state.leader),
+            leader_epoch: state.leader_epoch,
+            partition_epoch: state.partition_epoch,
+            epoch_start_offset: None,
+            led_since_ms: 0,
+            replicas: state.replicas.clone(),
+            isr: Isr::Committed(Vec::new()),
         };
-        self.waiters.role_changed();
+        self.followers.lock().clear();
         is_new_epoch
     }
 

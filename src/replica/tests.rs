@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::control::{LeadershipOrder, StopOrder};
-use super::fetch::{FetchLimits, FetchTarget};
+use super::fetch::{FetchLimits, FetchOutcome, FetchTarget};
 use super::fetcher::{Fetched, FollowError, FollowerLog};
 use super::isr_changes::{CommittedIsr, IsrProposal, Verdict};
 use super::partition::{ExpectedEpoch, FollowerFetch};
@@ -278,8 +278,8 @@ fn what_a_fetcher_brings_is_taken_in_its_epoch_only() {
     assert_eq!(FollowerLog::truncate_to(&partition, 3, 0, NOW), Err(FollowError::Superseded));
 }
 
-/// What a follower that begins at 0 gets of `t-0`, in bytes.
-fn fetched_by(table: &ReplicaTable, replica_id: i32, now_ms: i64) -> usize {
+/// A follower's fetch, with what it reads of `t` from the beginning, in leader epoch 5.
+fn fetch_of(replica_id: i32, partitions: std::ops::Range<i32>) -> (FetchLimits, Vec<FetchTarget>) {
     let limits = FetchLimits {
         version: 16,
         replica_id,
@@ -290,20 +290,50 @@ fn fetched_by(table: &ReplicaTable, replica_id: i32, now_ms: i64) -> usize {
         isolation: Isolation::LogEnd,
         place: None,
     };
-    let item = FetchItem {
-        topic: TopicKey::Name("t".into()),
-        partition: 0,
-        fetch_offset: 0,
-        log_start_offset: 0,
-        max_bytes: 1 << 20,
-        current_leader_epoch: 5,
-        last_fetched_epoch: -1,
+    let target = |partition| {
+        let item = FetchItem {
+            topic: TopicKey::Name("t".into()),
+            partition,
+            fetch_offset: 0,
+            log_start_offset: 0,
+            max_bytes: 1 << 20,
+            current_leader_epoch: 5,
+            last_fetched_epoch: -1,
+        };
+        FetchTarget { item, topic: "t".into() }
     };
-    let target = FetchTarget { item, topic: "t".into() };
-    let pass = table.read_pass(&limits, std::slice::from_ref(&target), false, now_ms);
+    (limits, partitions.map(target).collect())
+}
+
+/// What a follower that begins at 0 gets of `t-0`, in bytes.
+fn fetched_by(table: &ReplicaTable, replica_id: i32, now_ms: i64) -> usize {
+    let (limits, targets) = fetch_of(replica_id, 0..1);
+    let pass = table.read_pass(&limits, &targets, false, now_ms);
     assert!(!pass.urgent, "an empty answer is no error");
-    table.record_follower_fetch([(&target, pass.bytes)].into_iter(), now_ms);
+    table.record_follower_fetch([(&targets[0], pass.bytes)].into_iter(), now_ms);
     pass.bytes
+}
+
+/// Else the follower is told of some of it, and comes back for the rest.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_parked_fetch_hears_of_a_whole_order_at_once() {
+    let bench = TableBench::new(&[1, 2, 3]);
+    let orders = |leader, epoch| -> Vec<LeadershipOrder> {
+        let of = |partition| LeadershipOrder { tp: TopicPartition::new("t", partition), ..order(leader, epoch) };
+        (0..50).map(of).collect()
+    };
+    assert_eq!(apply(&bench.table, orders(1, 5)), ErrorCode::None);
+    let (limits, targets) = fetch_of(3, 0..50);
+    let watch = bench.table.watch(&limits, &targets);
+    let table = bench.table.clone();
+    let parked = tokio::spawn(async move {
+        watch.changed().await;
+        table.read_pass(&limits, &targets, false, NOW).outcomes
+    });
+    assert_eq!(apply(&bench.table, orders(2, 6)), ErrorCode::None);
+    let told = parked.await.unwrap();
+    let fenced = |o: &&FetchOutcome| matches!(o, FetchOutcome::Failed { code: ErrorCode::FencedLeaderEpoch, .. });
+    assert_eq!(told.iter().filter(fenced).count(), 50);
 }
 
 #[test]
